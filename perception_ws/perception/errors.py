@@ -1,0 +1,49 @@
+"""The errors that this package raises for its callers' mistakes and for bad files. Importable from every room.
+
+Each message says what came, what was expected and what to do.
+"""
+
+
+class PerceptionError(Exception):
+    """Base of all errors that a user of this package may want to catch."""
+
+
+class ConfigError(PerceptionError):
+    """A setting, parameter or command-line value is unknown or out of range."""
+
+
+class ShapeError(PerceptionError):
+    """An array or tensor has sizes that the operation cannot serve."""
+
+
+class ImageError(PerceptionError):
+    """An image or image message cannot be decoded.
+
+    Attributes:
+        reason: A short fixed word (for example ``wrong_step``) under which the drop is counted.
+    """
+
+    def __init__(self, reason: str, message: str) -> None:
+        super().__init__(message)
+        self.reason = reason
+
+
+class CheckpointError(PerceptionError):
+    """A checkpoint file is missing, truncated, of another kind, or does not match its network."""
+
+
+class RecordingError(PerceptionError):
+    """A bag, folder of images or video cannot be read, or holds no usable frames."""
+
+
+class MissingDependencyError(PerceptionError):
+    """An optional library is not installed; the message names the command that installs it."""
+
+
+def nearest(word: str, known: list[str]) -> str:
+    """Text for an error about an unknown word: the nearest known one first, then all of them."""
+    from difflib import get_close_matches
+
+    close = get_close_matches(word, known, n=1)
+    hint = f'did you mean {close[0]!r}? ' if close else ''
+    return f'{hint}Known: {", ".join(sorted(known))}.'

@@ -1,0 +1,145 @@
+"""The nouns that the rooms exchange. No behaviour beyond checking themselves.
+
+Shape letters: B images in a batch, A anchors (predictions) per image, K detection classes, C segmentation classes,
+H W rows and columns, N detections kept. Boxes are continuous pixel coordinates with 0 at the left / top image edge.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any, Literal, NamedTuple, Protocol
+
+import numpy as np
+from torch import Tensor, nn
+
+UNLABELLED = 255
+"""Mask value of pixels without a class: ignored in losses and scores."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class LabelClass:
+    """One class: its name, as published in LabelInfo, and the colour it is drawn in."""
+
+    name: str
+    color_rgb: tuple[int, int, int]
+
+
+@dataclass(frozen=True, kw_only=True)
+class LabelSpace:
+    """The two class lists of a joint network. A class id is the index in its list."""
+
+    name: str
+    segmentation: tuple[LabelClass, ...]
+    detection: tuple[LabelClass, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class InputSpec:
+    """What a network wants to see: its input size, how images are brought to it, and the normalisation.
+
+    Attributes:
+        image_hw: Height and width of the network input in pixels.
+        resize: ``stretch`` changes the aspect ratio (the papers); ``letterbox`` keeps it and pads with the mean colour.
+        mean_rgb, std_rgb: Normalisation in 8-bit units: ``(image - mean) / std`` inside the network's graph.
+    """
+
+    image_hw: tuple[int, int] = (384, 768)
+    resize: Literal['stretch', 'letterbox'] = 'stretch'
+    mean_rgb: tuple[float, float, float] = (123.675, 116.28, 103.53)
+    std_rgb: tuple[float, float, float] = (58.395, 57.12, 57.375)
+
+
+class NetworkOutput(NamedTuple):
+    """What every network and every backend returns, in training and in evaluation.
+
+    A task that was switched off in ``forward`` has zero predictions (A = 0 or C = 0).
+    """
+
+    boxes: Tensor
+    """(B, A, 4) decoded, xyxy in network-input pixels."""
+    objectness: Tensor
+    """(B, A) logits."""
+    class_logits: Tensor
+    """(B, A, K)."""
+    mask_logits: Tensor
+    """(B, C, H, W)."""
+    box_codes: Tensor | None = None
+    """(B, A, 4) raw regression outputs; training only. Losses use these, never an inverse of the decoding."""
+    auxiliary_mask_logits: tuple[Tensor, ...] = ()
+    """Each (B, C, H, W), nearest to the output first; training only."""
+
+
+class PerceptionNetwork(nn.Module):
+    """A joint network. Input: (B, 3, H, W) RGB, uint8 or float in 0..255; normalisation is part of its graph.
+
+    Attributes:
+        name: Its name in NETWORKS.
+        config: Its frozen configuration dataclass; together with ``labels`` and ``input_spec`` it rebuilds the network.
+        divisor: Both input sides must be multiples of it.
+        class_activation: How class_logits become probabilities.
+        encoder, decoder, mask_head, detection_head: The parts that phases train and parameter tables list.
+    """
+
+    name: str
+    config: Any
+    labels: LabelSpace
+    input_spec: InputSpec
+    divisor: int
+    class_activation: Literal['sigmoid', 'softmax']
+    encoder: nn.Module
+    decoder: nn.Module
+    mask_head: nn.Module
+    detection_head: nn.Module
+
+    def forward(self, images: Tensor, *, segment: bool = True, detect: bool = True) -> NetworkOutput:
+        """Run the network; ``segment`` and ``detect`` switch a task and what only that task needs off."""
+        raise NotImplementedError
+
+
+class Backend(Protocol):
+    """Something that runs a network: (B, 3, H, W) uint8 RGB -> NetworkOutput on the CPU or the GPU."""
+
+    name: str
+    device: str
+
+    def __call__(self, images: Tensor) -> NetworkOutput: ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class Detections:
+    """The objects found in one image, best score first, in pixels of the original image."""
+
+    boxes_xyxy: np.ndarray
+    """(N, 4) float32."""
+    scores: np.ndarray
+    """(N,) float32 in 0..1."""
+    labels: np.ndarray
+    """(N,) int64, index into LabelSpace.detection."""
+
+    def __len__(self) -> int:
+        return len(self.scores)
+
+
+@dataclass(frozen=True, kw_only=True)
+class SceneResult:
+    """Everything the network says about one image, at the size of the original image."""
+
+    detections: Detections
+    mask: np.ndarray
+    """(H, W) uint8, index into LabelSpace.segmentation."""
+    confidence: np.ndarray | None = None
+    """(H, W) uint8, round(255 * highest class probability), when asked for."""
+    times_ms: dict[str, float] = field(default_factory=dict)
+    """Wall time of ``preprocess``, ``inference`` and ``postprocess``; for a batch, its share per image."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class StampedImage:
+    """One camera frame out of a recording."""
+
+    image_rgb: np.ndarray
+    """(H, W, 3) uint8."""
+    stamp_ns: int
+    frame_id: str = ''
+    source: str = ''
+    """Topic or file it came from."""
