@@ -7,6 +7,7 @@ H W rows and columns, N detections kept. Boxes are continuous pixel coordinates 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from enum import Enum
 from typing import Any, Literal, NamedTuple, Protocol
 
 import numpy as np
@@ -14,6 +15,16 @@ from torch import Tensor, nn
 
 UNLABELLED = 255
 """Mask value of pixels without a class: ignored in losses and scores."""
+
+
+class PixelOrder(Enum):
+    """How the channels of an 8-bit image lie in memory; the value is the encoding's name in sensor_msgs/Image."""
+
+    RGB = 'rgb8'
+    BGR = 'bgr8'
+    RGBA = 'rgba8'
+    BGRA = 'bgra8'
+    MONO = 'mono8'
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -143,3 +154,17 @@ class StampedImage:
     frame_id: str = ''
     source: str = ''
     """Topic or file it came from."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class GroundTruth:
+    """What is really in an image, in its own pixels. None means not annotated: that task is not scored on it."""
+
+    boxes_xyxy: np.ndarray | None = None
+    """(N, 4) float32."""
+    labels: np.ndarray | None = None
+    """(N,) int64, index into LabelSpace.detection."""
+    ignore_boxes_xyxy: np.ndarray | None = None
+    """(M, 4) float32 regions, such as crowds, in which detections are neither right nor wrong."""
+    mask: np.ndarray | None = None
+    """(H, W) uint8, index into LabelSpace.segmentation or UNLABELLED."""

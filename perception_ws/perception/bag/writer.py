@@ -1,0 +1,207 @@
+"""Writing MCAP bags without ROS, which ``ros2 bag play`` and Foxglove open.
+
+Message definitions and type hashes are those of ROS 2 Jazzy; types that rosbags does not ship, such as vision_msgs, are
+registered from their definition text.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import numpy as np
+from rosbags.interfaces import Connection, Qos, QosDurability, QosHistory, QosLiveliness, QosReliability, QosTime
+from rosbags.rosbag2 import StoragePlugin, Writer, WriterError
+from rosbags.typesys import Stores, get_types_from_msg, get_typestore
+from tqdm import tqdm
+
+from perception.errors import RecordingError, nearest
+from perception.image_messages import encode_image_fields, encode_jpeg_fields
+from perception.interfaces import StampedImage
+
+_UNLIMITED = QosTime(9223372036, 854775807)  # how ROS 2 spells an infinite duration
+
+
+class BagWriter:
+    """A new bag; use it as a context manager. The bag is whole or absent: an exception inside removes it.
+
+    Args:
+        output: The folder to create.
+        definitions: Text of the .msg files of further types, by name: ``{'vision_msgs/msg/LabelInfo': '...'}``.
+    """
+
+    def __init__(self, output: Path | str, *, definitions: Mapping[str, str] | None = None) -> None:
+        self.path = Path(output)
+        self._typestore = get_typestore(Stores.ROS2_JAZZY)
+        for name, text in (definitions or {}).items():
+            self._typestore.register(get_types_from_msg(text, name))
+        self._connections: dict[str, Connection] = {}
+        self._writer: Writer | None = None
+
+    def __enter__(self) -> BagWriter:
+        """Create the folder.
+
+        Raises:
+            RecordingError: If something is there already; nothing is ever overwritten.
+        """
+        try:
+            writer = Writer(self.path, version=Writer.VERSION_LATEST, storage_plugin=StoragePlugin.MCAP)
+            writer.open()
+        except (WriterError, OSError) as error:
+            raise RecordingError(
+                f'Cannot create the bag {self.path}: {error}. Choose another name or delete it first.'
+            ) from error
+        self._writer = writer
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        assert self._writer is not None
+        writer, self._writer = self._writer, None
+        try:
+            writer.__exit__(kind, error, traceback)
+        except BaseException:
+            shutil.rmtree(self.path, ignore_errors=True)
+            raise
+        if error is not None:
+            shutil.rmtree(self.path, ignore_errors=True)
+
+    def create(self, msgtype: str, **fields: Any) -> Any:
+        """Build a message of a type for ``write``; numeric arrays must be numpy arrays."""
+        return self._message_type(msgtype)(**fields)
+
+    def create_header(self, stamp_ns: int, frame_id: str = '') -> Any:
+        """Build a std_msgs/Header."""
+        sec, nanosec = divmod(stamp_ns, 1_000_000_000)
+        stamp = self.create('builtin_interfaces/msg/Time', sec=sec, nanosec=nanosec)
+        return self.create('std_msgs/msg/Header', stamp=stamp, frame_id=frame_id)
+
+    def add_topic(self, topic: str, msgtype: str, *, latched: bool = False) -> None:
+        """Announce a topic; ``write`` does it by itself for topics that are not latched.
+
+        Args:
+            topic: Absolute name.
+            msgtype: Such as ``sensor_msgs/msg/Image``.
+            latched: Record it as transient local, so that a player offers it to late subscribers.
+
+        Raises:
+            RecordingError: If the topic exists with another type, or nobody registered the type.
+        """
+        known = self._connections.get(topic)
+        if known is not None:
+            if known.msgtype != msgtype:
+                raise RecordingError(f'Topic {topic} of {self.path} holds {known.msgtype}, not {msgtype}.')
+            return
+        self._message_type(msgtype)
+        self._connections[topic] = self._open_writer().add_connection(
+            topic, msgtype, typestore=self._typestore, offered_qos_profiles=[_offered_qos(latched)]
+        )
+
+    def write(self, topic: str, msgtype: str, message: Any, stamp_ns: int) -> None:
+        """Append a message (made by ``create``); ``stamp_ns`` is the time at which a player sends it.
+
+        Raises:
+            RecordingError: As ``add_topic``.
+        """
+        self.add_topic(topic, msgtype)
+        data = self._typestore.serialize_cdr(message, msgtype)
+        self._open_writer().write(self._connections[topic], stamp_ns, data)
+
+    def write_image(self, topic: str, frame: StampedImage) -> None:
+        """Append a frame as an uncompressed rgb8 sensor_msgs/Image."""
+        self._write_frame(topic, 'sensor_msgs/msg/Image', frame, encode_image_fields(frame.image_rgb))
+
+    def write_jpeg(self, topic: str, frame: StampedImage, quality: int = 90) -> None:
+        """Append a frame as a JPEG sensor_msgs/CompressedImage."""
+        self._write_frame(topic, 'sensor_msgs/msg/CompressedImage', frame, encode_jpeg_fields(frame.image_rgb, quality))
+
+    def _write_frame(self, topic: str, msgtype: str, frame: StampedImage, fields: Mapping[str, Any]) -> None:
+        header = self.create_header(frame.stamp_ns, frame.frame_id)
+        data = np.frombuffer(fields['data'], np.uint8)
+        self.write(topic, msgtype, self.create(msgtype, header=header, **{**fields, 'data': data}), frame.stamp_ns)
+
+    def _message_type(self, msgtype: str) -> Any:
+        if msgtype not in self._typestore.types:
+            package = msgtype.split('/')[0]
+            hint = nearest(msgtype, [name for name in self._typestore.types if name.startswith(f'{package}/')])
+            raise RecordingError(f'Message type {msgtype!r} is not registered; pass its definition. {hint}')
+        return self._typestore.types[msgtype]
+
+    def _open_writer(self) -> Writer:
+        if self._writer is None:
+            raise RecordingError(f'The bag {self.path} is not open. Write inside `with BagWriter(...) as writer:`.')
+        return self._writer
+
+
+def _offered_qos(latched: bool) -> Qos:
+    return Qos(
+        QosHistory.KEEP_LAST,
+        1 if latched else 10,
+        QosReliability.RELIABLE,
+        QosDurability.TRANSIENT_LOCAL if latched else QosDurability.VOLATILE,
+        _UNLIMITED,
+        _UNLIMITED,
+        QosLiveliness.AUTOMATIC,
+        _UNLIMITED,
+        False,
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class BagSummary:
+    """What ``write_frames_bag`` wrote."""
+
+    path: Path
+    topic: str
+    frames: int
+    start_ns: int
+    end_ns: int
+    size_bytes: int
+
+    def __str__(self) -> str:
+        seconds, megabytes = (self.end_ns - self.start_ns) / 1e9, self.size_bytes / 1e6
+        return f'{self.path}: {self.frames} frames on {self.topic}, {seconds:.1f} s, {megabytes:.1f} MB'
+
+
+def write_frames_bag(
+    frames: Iterable[StampedImage],
+    output: Path | str,
+    topic: str = '/camera/image/compressed',
+    *,
+    jpeg_quality: int | None = 90,
+    progress: bool = True,
+) -> BagSummary:
+    """Write frames into a new bag.
+
+    Args:
+        frames: What to write; a FrameSource also gives the progress bar its length.
+        output: The folder to create.
+        topic: Topic of the frames.
+        jpeg_quality: 1 to 100 for CompressedImage; None writes uncompressed Image messages.
+        progress: Show a progress bar.
+
+    Raises:
+        RecordingError: If the bag exists already, or there were no frames (then no bag is left behind).
+    """
+    count, stamps_ns = 0, (0, 0)
+    with BagWriter(output) as writer:
+        for frame in tqdm(
+            frames, total=getattr(frames, 'frame_count', None), unit='frame', disable=not progress, desc=topic
+        ):
+            if jpeg_quality is None:
+                writer.write_image(topic, frame)
+            else:
+                writer.write_jpeg(topic, frame, jpeg_quality)
+            first_ns, last_ns = stamps_ns if count else (frame.stamp_ns, frame.stamp_ns)
+            stamps_ns = min(first_ns, frame.stamp_ns), max(last_ns, frame.stamp_ns)
+            count += 1
+        if not count:
+            raise RecordingError(f'There are no frames to write into {output}.')
+    size = sum(file.stat().st_size for file in writer.path.iterdir())
+    start_ns, end_ns = stamps_ns
+    return BagSummary(path=writer.path, topic=topic, frames=count, start_ns=start_ns, end_ns=end_ns, size_bytes=size)

@@ -1,0 +1,206 @@
+"""The self-describing checkpoint: one safetensors file that says which network it is and how to feed it.
+
+The file's header holds one JSON document beside the weights: network name, its configuration (anchors included), label
+spaces, input size and normalisation, and the training's provenance. Nothing has to be typed again where it is used, and
+loading never executes code.
+"""
+
+import hashlib
+import json
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+
+from perception.errors import CheckpointError, PerceptionError
+from perception.interfaces import InputSpec, LabelClass, LabelSpace, PerceptionNetwork
+from perception.labels import CITYSCAPES_11_3
+from perception.networks import NETWORKS, build_network, config_to_dict
+
+FORMAT = 'perception-checkpoint'
+FORMAT_VERSION = 1
+UNTRAINED = 'untrained'
+DEFAULT_NETWORK = 'interdependent_small'
+SHIPPED_WEIGHTS = Path(__file__).parent / 'weights' / f'{DEFAULT_NETWORK}.safetensors'
+
+
+@dataclass(frozen=True, kw_only=True)
+class Checkpoint:
+    """A network with its weights, ready to run.
+
+    Attributes:
+        network: In evaluation mode.
+        digest: The first 12 hex digits of the file's SHA-256, or ``untrained``.
+        provenance: What the training wrote about itself; empty for an untrained network.
+        path: Where it came from; None for an untrained network.
+    """
+
+    network: PerceptionNetwork
+    digest: str
+    provenance: dict[str, Any] = field(default_factory=dict)
+    path: Path | None = None
+
+    @property
+    def trained(self) -> bool:
+        return self.digest != UNTRAINED
+
+    @property
+    def title(self) -> str:
+        """``network@digest``, as published in VisionInfo."""
+        return f'{self.network.name}@{self.digest}'
+
+
+def save_checkpoint(path: Path | str, network: PerceptionNetwork, provenance: dict[str, Any] | None = None) -> None:
+    """Write a network to one file, atomically: a reader sees the old file or the new one, never a part.
+
+    Raises:
+        CheckpointError: If the provenance cannot be written as JSON, or the file cannot be written.
+    """
+    description = {
+        'format': FORMAT,
+        'format_version': FORMAT_VERSION,
+        'network': network.name,
+        'config': config_to_dict(network.config),
+        'labels': asdict(network.labels),
+        'input': asdict(network.input_spec),
+        'provenance': provenance or {},
+    }
+    # A layout such as channels_last is how weights are run, not what they are.
+    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in network.state_dict().items()}
+    path = Path(path)
+    partial = path.with_name(f'{path.name}.partial')
+    try:
+        content = save(tensors, metadata={'perception': json.dumps(description, sort_keys=True)})
+        path.parent.mkdir(parents=True, exist_ok=True)
+        partial.write_bytes(content)
+        partial.replace(path)
+    except TypeError as error:
+        raise CheckpointError(f'The provenance of {path} must be plain JSON values: {error}') from error
+    except OSError as error:
+        partial.unlink(missing_ok=True)
+        raise CheckpointError(f'Cannot write the checkpoint {path}: {error}') from error
+
+
+def load_checkpoint(path: Path | str) -> Checkpoint:
+    """Read a checkpoint and rebuild its network, in evaluation mode.
+
+    Raises:
+        CheckpointError: If the file is missing, truncated, not a perception checkpoint, or does not fit its network.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise CheckpointError(f'There is no checkpoint file {path}. Check the path (parameter model_path).')
+    try:
+        with safe_open(path, framework='pt') as file:
+            metadata = file.metadata() or {}
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
+    except (SafetensorError, OSError) as error:
+        raise CheckpointError(
+            f'{path} is not a readable safetensors file ({error}); expected one written by save_checkpoint. '
+            'It may be truncated: copy it again.'
+        ) from error
+    description = _description(path, metadata)
+    try:
+        network = build_network(
+            description['network'],
+            _label_space(description['labels']),
+            description['config'],
+            _input_spec(description['input']),
+        )
+    except PerceptionError as error:
+        raise CheckpointError(f'{path} describes a network that this version cannot build: {error}') from error
+    except (KeyError, TypeError, ValueError) as error:
+        raise CheckpointError(f'{path} has an incomplete description ({error!r}); save it again.') from error
+    _fill(path, network, tensors)
+    return Checkpoint(
+        network=network.eval(),
+        digest=hashlib.sha256(path.read_bytes()).hexdigest()[:12],
+        provenance=description.get('provenance', {}),
+        path=path,
+    )
+
+
+def resolve_checkpoint(model: str) -> Checkpoint:
+    """What the node's model_path means: a checkpoint file; empty for the weights that ship; or a network's name.
+
+    A network's name gives that network with random weights: to try a machine's speed before anything is trained.
+
+    Raises:
+        CheckpointError: If it is neither, or the file cannot be used.
+    """
+    if model in NETWORKS:
+        return untrained_checkpoint(model)
+    if model:
+        return load_checkpoint(model)
+    return load_checkpoint(SHIPPED_WEIGHTS) if SHIPPED_WEIGHTS.is_file() else untrained_checkpoint(DEFAULT_NETWORK)
+
+
+def untrained_checkpoint(name: str, labels: LabelSpace = CITYSCAPES_11_3, seed: int = 0) -> Checkpoint:
+    """A network with random weights, the same ones for the same seed: shows that the pipeline runs, sees nothing."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        network = build_network(name, labels)
+    return Checkpoint(network=network.eval(), digest=UNTRAINED)
+
+
+def _description(path: Path, metadata: dict[str, str]) -> dict[str, Any]:
+    """The JSON document in the header, checked for kind and version."""
+    try:
+        description = json.loads(metadata['perception'])
+        if description['format'] != FORMAT:
+            raise KeyError('format')
+    except (KeyError, TypeError, ValueError) as error:
+        raise CheckpointError(
+            f'{path} holds tensors but no perception description. Expected a file written by save_checkpoint, '
+            'not bare weights of another program.'
+        ) from error
+    version = description.get('format_version')
+    if version != FORMAT_VERSION:
+        raise CheckpointError(
+            f'{path} has format version {version}; this version of perception reads {FORMAT_VERSION}.'
+        )
+    return description
+
+
+def _label_space(values: dict[str, Any]) -> LabelSpace:
+    def classes(entries: list[dict[str, Any]]) -> tuple[LabelClass, ...]:
+        return tuple(LabelClass(name=entry['name'], color_rgb=tuple(entry['color_rgb'])) for entry in entries)
+
+    return LabelSpace(
+        name=values['name'], segmentation=classes(values['segmentation']), detection=classes(values['detection'])
+    )
+
+
+def _input_spec(values: dict[str, Any]) -> InputSpec:
+    if values['resize'] not in ('stretch', 'letterbox'):
+        raise ValueError(f'resize is {values["resize"]!r}')
+    fields: dict[str, Any] = {key: tuple(value) if isinstance(value, list) else value for key, value in values.items()}
+    return InputSpec(**fields)
+
+
+def _fill(path: Path, network: PerceptionNetwork, tensors: dict[str, torch.Tensor]) -> None:
+    """Load the weights; all of them, and nothing else."""
+    expected = network.state_dict()
+    missing = sorted(expected.keys() - tensors.keys())
+    surplus = sorted(tensors.keys() - expected.keys())
+    misshapen = [
+        f'{name} {tuple(tensors[name].shape)} instead of {tuple(expected[name].shape)}'
+        for name in sorted(expected.keys() & tensors.keys())
+        if tensors[name].shape != expected[name].shape
+    ]
+    if missing or surplus or misshapen:
+        findings = [
+            f'{len(names)} {kind} ({", ".join(names[:3])}{", ..." if len(names) > 3 else ""})'
+            for kind, names in (('missing', missing), ('unknown', surplus), ('of wrong shape', misshapen))
+            if names
+        ]
+        raise CheckpointError(f'{path} does not fit its network {network.name}: tensors {"; ".join(findings)}.')
+    broken = [name for name, tensor in tensors.items() if tensor.is_floating_point() and not tensor.isfinite().all()]
+    if broken:
+        raise CheckpointError(
+            f'{path} holds NaN or infinite weights ({", ".join(broken[:3])}); use an earlier checkpoint.'
+        )
+    network.load_state_dict(tensors)

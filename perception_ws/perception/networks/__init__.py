@@ -1,0 +1,82 @@
+"""The networks, by name. A new network is one file (or folder) here and one line in NETWORKS."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from perception.errors import ConfigError, nearest
+from perception.interfaces import InputSpec, LabelSpace, PerceptionNetwork
+from perception.networks.configuration import config_to_dict, override_config
+from perception.networks.interdependent import INTERDEPENDENT_SMALL, InterdependentConfig, InterdependentNetwork
+from perception.networks.layers import check_divisible
+
+__all__ = ['NETWORKS', 'NetworkEntry', 'build_network', 'config_to_dict', 'override_config', 'resolve_config']
+
+
+class NetworkClass(Protocol):
+    """How every network is constructed."""
+
+    def __call__(self, *, name: str, config: Any, labels: LabelSpace, input_spec: InputSpec) -> PerceptionNetwork: ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class NetworkEntry:
+    """A network class with the configuration and the input that it has under this name unless told otherwise."""
+
+    network: NetworkClass
+    config: Any
+    input_spec: InputSpec = field(default_factory=InputSpec)
+
+
+NETWORKS: dict[str, NetworkEntry] = {
+    'interdependent': NetworkEntry(network=InterdependentNetwork, config=InterdependentConfig()),
+    'interdependent_small': NetworkEntry(network=InterdependentNetwork, config=INTERDEPENDENT_SMALL),
+}
+
+
+def resolve_config(name: str, config: Any = None) -> Any:
+    """The configuration dataclass that ``build_network`` would use.
+
+    Args:
+        name: A name in NETWORKS.
+        config: None for the preset of that name, a dataclass of its class, or a mapping of overrides of the preset.
+
+    Raises:
+        ConfigError: If the name or a key is unknown, or a value is of the wrong type or out of range.
+    """
+    if name not in NETWORKS:
+        raise ConfigError(f'There is no network {name!r}; {nearest(name, list(NETWORKS))}')
+    preset = NETWORKS[name].config
+    if config is None:
+        return preset
+    if isinstance(config, Mapping):
+        return override_config(preset, config)
+    if isinstance(config, type(preset)):
+        return config
+    raise ConfigError(
+        f'Network {name!r} takes a {type(preset).__name__} or a mapping of its fields, not a {type(config).__name__}.'
+    )
+
+
+def build_network(
+    name: str, labels: LabelSpace, config: Any = None, input_spec: InputSpec | None = None
+) -> PerceptionNetwork:
+    """Build a network with initialised weights, in training mode.
+
+    Args:
+        name: A name in NETWORKS.
+        labels: The classes it tells apart.
+        config: None for the preset of that name, a dataclass of its class, or a mapping of overrides of the preset.
+        input_spec: What images it sees; None for the preset's.
+
+    Raises:
+        ConfigError: If the name or a key is unknown, or a value is of the wrong type or out of range.
+        ShapeError: If the size in input_spec is not a multiple of the network's divisor.
+    """
+    resolved = resolve_config(name, config)
+    entry = NETWORKS[name]
+    network = entry.network(name=name, config=resolved, labels=labels, input_spec=input_spec or entry.input_spec)
+    check_divisible(network.input_spec.image_hw, network.divisor)
+    return network

@@ -1,0 +1,47 @@
+"""Network configurations as plain values: out to JSON for checkpoints, in from YAML or JSON with every key checked."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import fields, replace
+from typing import Any, TypeVar
+
+from perception.errors import ConfigError, nearest
+
+Config = TypeVar('Config')
+
+
+def config_to_dict(config: Any) -> dict[str, Any]:
+    """A configuration dataclass as plain JSON values; ``override_config`` with the result gives an equal one."""
+    return {field.name: _plain(getattr(config, field.name)) for field in fields(config)}
+
+
+def override_config(base: Config, overrides: Mapping[str, Any]) -> Config:
+    """A copy of base with some fields replaced by values read from YAML or JSON; lists become tuples.
+
+    Raises:
+        ConfigError: If a key is unknown, a value has another type than the field, or the dataclass refuses it.
+    """
+    known: list[str] = [field.name for field in fields(base)]  # type: ignore[arg-type]
+    for key in overrides:
+        if key not in known:
+            raise ConfigError(f'{type(base).__name__} has no field {key!r}; {nearest(str(key), known)}')
+    typed = {key: _like(getattr(base, key), value, key) for key, value in overrides.items()}
+    return replace(base, **typed)  # type: ignore[type-var]
+
+
+def _plain(value: Any) -> Any:
+    return [_plain(item) for item in value] if isinstance(value, tuple) else value
+
+
+def _like(model: Any, value: Any, key: str) -> Any:
+    """Value in the type of model, which the field has now; the first item of a tuple stands for all its items."""
+    if isinstance(model, tuple) and isinstance(value, list | tuple):
+        return tuple(_like(model[0], item, key) for item in value)
+    # bool is an int to isinstance, and YAML reads `yes` as True: neither may pass for a number.
+    if isinstance(model, float) and isinstance(value, int | float) and not isinstance(value, bool):
+        return float(value)
+    if type(model) is type(value):
+        return value
+    expected = 'list' if isinstance(model, tuple) else type(model).__name__
+    raise ConfigError(f'{key}: expected {expected}, got {type(value).__name__} {value!r}.')

@@ -1,0 +1,165 @@
+"""Encoder of AdapNet++: full pre-activation ResNet-50 at output stride 16 with multiscale units.
+
+Valada, Mohan, Burgard: "Self-supervised model adaptation for multimodal semantic segmentation" (AdapNet++), used
+unchanged by the interdependent network. One deviation from the released code: the projection shortcut of the first
+unit starts at the pooled tensor (there: after the unit's first 1x1), which is the standard form and of equal size.
+
+Shape letters: B images in a batch, H W rows and columns of the input.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from perception.networks.interdependent.config import InterdependentConfig
+from perception.networks.layers import conv_norm, dropout
+from perception.networks.resnet_weights import Counterpart
+
+
+class EncoderFeatures(NamedTuple):
+    """Activated ends of the blocks that others read; widths as published."""
+
+    stride4: Tensor
+    """(B, 256, H/4, W/4)."""
+    stride8: Tensor
+    """(B, 512, H/8, W/8)."""
+    stride16: Tensor
+    """(B, 2048, H/16, W/16)."""
+
+
+class PreActivationUnit(nn.Module):
+    """1x1, 3x3, 1x1, each after batch norm and ReLU, added to the shortcut.
+
+    With several dilations it is a multiscale unit: the 3x3 is split into convolutions of equal output width on the same
+    input, and the parts are concatenated; it has exactly the parameters of a plain unit.
+    """
+
+    def __init__(
+        self,
+        in_width: int,
+        mid_width: int,
+        out_width: int,
+        *,
+        dilations: tuple[int, ...] = (1,),
+        stride: int = 1,
+        activated_input: bool = False,
+        residual_dropout: nn.Module | None = None,
+    ) -> None:
+        super().__init__()
+        self.activate = nn.Identity() if activated_input else nn.Sequential(nn.BatchNorm2d(in_width), nn.ReLU(True))
+        self.reduce = conv_norm(in_width, mid_width, 1, activation=nn.ReLU(True))
+        self.part_width = mid_width // len(dilations)
+        self.spatial = nn.ModuleList(
+            nn.Conv2d(mid_width, self.part_width, 3, stride, padding=rate, dilation=rate, bias=False)
+            for rate in dilations
+        )
+        self.spatial_norm = nn.Sequential(nn.BatchNorm2d(mid_width), nn.ReLU(True))
+        self.expand = nn.Conv2d(mid_width, out_width, 1, bias=False)
+        self.residual_dropout = residual_dropout or nn.Identity()
+        needs_projection = stride != 1 or in_width != out_width
+        self.project = nn.Conv2d(in_width, out_width, 1, stride, bias=False) if needs_projection else None
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, in, h, w) -> (B, out, h / stride, w / stride)."""
+        activated = self.activate(x)
+        shortcut = x if self.project is None else self.project(activated)
+        reduced = self.reduce(activated)
+        spatial = torch.cat([conv(reduced) for conv in self.spatial], dim=1)
+        return shortcut + self.residual_dropout(self.expand(self.spatial_norm(spatial)))
+
+    def counterparts(self, name: str, source: str) -> Iterator[Counterpart]:
+        """The layers shared with an ordinary bottleneck unit, whose closing norms act where this unit has none."""
+        layers = {'reduce.conv': 'conv1', 'reduce.norm': 'bn1', 'spatial_norm.0': 'bn2', 'expand': 'conv3'}
+        if self.project is not None:
+            layers['project'] = 'downsample.0'
+        for own, other in layers.items():
+            yield Counterpart(name=f'{name}.{own}', layer=self.get_submodule(own), source=f'{source}.{other}')
+        for index, conv in enumerate(self.spatial):
+            yield Counterpart(
+                name=f'{name}.spatial.{index}',
+                layer=conv,
+                source=f'{source}.conv2',
+                first_row=index * self.part_width,
+                source_rows=len(self.spatial) * self.part_width,
+            )
+
+
+class Block(nn.Module):
+    """Units of one width and, where someone reads the block's end, a closing batch norm and ReLU."""
+
+    def __init__(
+        self,
+        in_width: int,
+        mid_width: int,
+        out_width: int,
+        *,
+        unit_dilations: tuple[tuple[int, ...], ...],
+        stride: int = 1,
+        activated_input: bool = True,
+        activated_end: bool = True,
+        last_dropout: nn.Module | None = None,
+    ) -> None:
+        super().__init__()
+        last = len(unit_dilations) - 1
+        self.units = nn.Sequential(
+            *(
+                PreActivationUnit(
+                    out_width if index else in_width,
+                    mid_width,
+                    out_width,
+                    dilations=dilations,
+                    stride=1 if index else stride,
+                    activated_input=activated_input and index == 0,
+                    residual_dropout=last_dropout if index == last else None,
+                )
+                for index, dilations in enumerate(unit_dilations)
+            )
+        )
+        self.end = nn.Sequential(nn.BatchNorm2d(out_width), nn.ReLU(True)) if activated_end else nn.Identity()
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, in, h, w) -> (B, out, h / stride, w / stride)."""
+        return self.end(self.units(x))
+
+
+class Encoder(nn.Module):
+    """Images to maps at strides 4, 8 and 16."""
+
+    def __init__(self, config: InterdependentConfig) -> None:
+        super().__init__()
+        widths, mids, dilations = config.block_widths, config.block_mid_widths, config.unit_dilations
+        # Learned normalisation of the colours, as in the released code, on top of the fixed one.
+        self.input_norm = nn.BatchNorm2d(3)
+        self.stem = conv_norm(3, config.stem_width, 7, stride=2, activation=nn.ReLU(True))
+        self.pool = nn.MaxPool2d(3, stride=2, padding=1)
+        self.block1 = Block(config.stem_width, mids[0], widths[0], unit_dilations=dilations[0])
+        self.block2 = Block(widths[0], mids[1], widths[1], unit_dilations=dilations[1], stride=2)
+        # Nothing but block 4 reads block 3's end, so the norm there is the one of block 4's first unit.
+        self.block3 = Block(widths[1], mids[2], widths[2], unit_dilations=dilations[2], stride=2, activated_end=False)
+        self.block4 = Block(
+            widths[2],
+            mids[3],
+            widths[3],
+            unit_dilations=dilations[3],
+            activated_input=False,
+            last_dropout=dropout(config.encoder_dropout, config.dropout_kind),
+        )
+
+    def forward(self, images: Tensor) -> EncoderFeatures:
+        """(B, 3, H, W) normalised -> EncoderFeatures."""
+        stride4 = self.block1(self.pool(self.stem(self.input_norm(images))))
+        stride8 = self.block2(stride4)
+        return EncoderFeatures(stride4, stride8, self.block4(self.block3(stride8)))
+
+    def imagenet_counterparts(self) -> Iterator[Counterpart]:
+        """Which layer of an ordinary ResNet-50 each layer can start from."""
+        yield Counterpart(name='stem.conv', layer=self.stem.get_submodule('conv'), source='conv1')
+        yield Counterpart(name='stem.norm', layer=self.stem.get_submodule('norm'), source='bn1')
+        for number, block in enumerate((self.block1, self.block2, self.block3, self.block4), start=1):
+            for index, unit in enumerate(block.units):
+                assert isinstance(unit, PreActivationUnit)
+                yield from unit.counterparts(f'block{number}.units.{index}', f'layer{number}.{index}')

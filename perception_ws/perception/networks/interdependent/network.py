@@ -1,0 +1,118 @@
+"""The interdependent multi-task network: segmentation and detection whose decoder maps feed the detector.
+
+Encoder, eASPP and segmentation decoder are AdapNet++ unchanged (the paper, section 3.1); the detector reads the decoder
+maps under the auxiliary supervision, so that detection learns from the segmentation's features. What the paper leaves
+open is chosen in the design notes and can be changed in the configuration.
+
+Shape letters: B images in a batch, A predictions per image, K detection classes, C segmentation classes,
+H W rows and columns of the input.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from perception.interfaces import InputSpec, LabelSpace, NetworkOutput, PerceptionNetwork
+from perception.networks.anchors import PredictionGrid
+from perception.networks.interdependent.config import InterdependentConfig
+from perception.networks.interdependent.decoder import Decoder, DecoderMaps, MaskHead, PyramidLevels
+from perception.networks.interdependent.easpp import Easpp
+from perception.networks.interdependent.encoder import Encoder, EncoderFeatures
+from perception.networks.interdependent.trident import DetectionHead, PyramidWidths
+from perception.networks.layers import InputNormalization, check_images, initialize_he
+
+
+class InterdependentNetwork(PerceptionNetwork):
+    """AdapNet++ with a trident detector.
+
+    Attributes:
+        bottleneck: The eASPP; belongs to both tasks.
+    """
+
+    divisor = 16
+    class_activation = 'sigmoid'
+    config: InterdependentConfig
+    encoder: Encoder
+    decoder: Decoder
+    mask_head: MaskHead
+    detection_head: DetectionHead
+
+    def __init__(self, *, name: str, config: InterdependentConfig, labels: LabelSpace, input_spec: InputSpec) -> None:
+        super().__init__()
+        self.name, self.config, self.labels, self.input_spec = name, config, labels, input_spec
+        self.normalize = InputNormalization(input_spec.mean_rgb, input_spec.std_rgb)
+        self.encoder = Encoder(config)
+        self.bottleneck = Easpp(config.block_widths[-1], config)
+        self.decoder = Decoder(config)
+        self.mask_head = MaskHead(len(labels.segmentation), config)
+        self.detection_head = DetectionHead(_detector_widths(config), len(labels.detection), config)
+        initialize_he(self)
+        self.detection_head.initialize_predictions()
+
+    @property
+    def stride(self) -> int:
+        """Input pixels per cell of the prediction grid."""
+        return self.detection_head.stride
+
+    @property
+    def anchors_wh(self) -> Tensor:
+        """(9, 2) anchor sizes in input pixels, three for each branch."""
+        return self.detection_head.anchors_wh
+
+    def prediction_grid(self, feature_hw: tuple[int, int]) -> PredictionGrid:
+        """Cell and anchor of each of the A predictions, for a grid of (H / stride, W / stride) cells."""
+        return self.detection_head.prediction_grid(feature_hw)
+
+    def forward(self, images: Tensor, *, segment: bool = True, detect: bool = True) -> NetworkOutput:
+        """Run the network.
+
+        Args:
+            images: (B, 3, H, W) RGB, uint8 or float in 0..255. In training, one image alone is possible, but its global
+                context is normalised with the running statistics.
+            segment: If False, the layers for masks alone are skipped and C is 0 in the output.
+            detect: If False, the detector is skipped and A is 0 in the output.
+
+        Returns:
+            Boxes (B, A, 4) with A = 9 * H/16 * W/16, objectness (B, A), class logits (B, A, K), mask logits
+            (B, C, H, W); in training also box codes (B, A, 4) and two auxiliary mask logits (B, C, H, W).
+
+        Raises:
+            ShapeError: If images is not (B, 3, H, W) or a side is not a multiple of 16.
+        """
+        check_images(images, self.divisor)
+        image_hw = (images.shape[2], images.shape[3])
+        features = self.encoder(self.normalize(images))
+        bottleneck = self.bottleneck(features.stride16)
+        skips = self.decoder.refine_skips(features)
+        decoded = self.decoder(bottleneck, skips)
+        if detect:
+            predictions = self.detection_head(self._detector_levels(features, skips, decoded), bottleneck)
+        else:
+            predictions = self.detection_head.no_predictions(bottleneck)
+        supervised = segment and self.training
+        return NetworkOutput(
+            boxes=predictions.boxes,
+            objectness=predictions.objectness,
+            class_logits=predictions.class_logits,
+            mask_logits=(
+                self.mask_head(decoded.joined.stride4)
+                if segment
+                else bottleneck.new_zeros(images.shape[0], 0, *image_hw)
+            ),
+            box_codes=predictions.box_codes if self.training else None,
+            auxiliary_mask_logits=self.mask_head.auxiliary_logits(decoded.upsampled, image_hw) if supervised else (),
+        )
+
+    def _detector_levels(self, features: EncoderFeatures, skips: PyramidLevels, decoded: DecoderMaps) -> PyramidLevels:
+        if self.config.detector_features == 'decoder':
+            return decoded.joined
+        return PyramidLevels(
+            torch.cat((features.stride4, skips.stride4), dim=1), torch.cat((features.stride8, skips.stride8), dim=1)
+        )
+
+
+def _detector_widths(config: InterdependentConfig) -> PyramidWidths:
+    from_decoder = config.detector_features == 'decoder'
+    stride4, stride8 = (config.decoder_width,) * 2 if from_decoder else config.block_widths[:2]
+    return PyramidWidths(stride4 + config.skip_width, stride8 + config.skip_width)

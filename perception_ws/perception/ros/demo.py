@@ -1,0 +1,185 @@
+"""``perception demo``: frames of a bag, a folder or a video through the real node over the real middleware.
+
+A second process runs camera_node; this one plays the frames and listens as a user's node would. What came back is
+written down: overlay pictures, a film, and summary.json with counts, drops, latency and the time of each stage.
+"""
+
+import json
+import os
+import sys
+import time
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import rclpy
+from tqdm import tqdm
+
+from perception.bag.source import FrameSource
+from perception.errors import PerceptionError
+from perception.ros.demo_summary import print_summary, summarise
+from perception.ros.node_process import NodeProcess, isolate_middleware
+from perception.ros.player import FramePlayer
+from perception.video import VideoWriter
+
+NAMESPACE = '/camera'
+START_TIMEOUT_S = 180.0
+ANSWER_TIMEOUT_S = 60.0
+SETTLE_TIMEOUT_S = 5.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class DemoOptions:
+    """What the command line says.
+
+    Attributes:
+        output: Folder for pictures, film and summary.
+        model: The node's model_path.
+        rate_hz: Send so many frames a second, come what may; 0 sends the next frame when the last one is answered.
+        transport: ``raw`` or ``compressed``.
+        pictures: How many overlay pictures to keep, spread over the run.
+        max_frames: Stop after so many; 0 plays all.
+    """
+
+    output: Path
+    model: str = ''
+    backend: str = 'eager'
+    device: str = 'auto'
+    precision: str = 'fp32'
+    score_threshold: float = 0.3
+    rate_hz: float = 0.0
+    transport: str = 'raw'
+    pictures: int = 12
+    max_frames: int = 0
+    video: bool = True
+
+
+class PictureBook:
+    """Keeps every n-th overlay as a picture and all of them as a film."""
+
+    def __init__(self, output: Path, options: DemoOptions, source: FrameSource) -> None:
+        total = _frames_to_play(source, options) or 100 * options.pictures
+        self._wanted = set(np.linspace(0, total - 1, options.pictures).astype(int).tolist())
+        self.pictures: list[str] = []
+        self._output = output
+        self._last: tuple[int, np.ndarray] | None = None
+        self.video_path = output / 'overlay.mp4' if options.video else None
+        rate_hz = options.rate_hz or source.frame_rate_hz or 10.0
+        self._video = VideoWriter(self.video_path, rate_hz) if self.video_path else None
+
+    def add(self, index: int, overlay_rgb: np.ndarray) -> None:
+        self._last = index, overlay_rgb
+        if index in self._wanted:
+            self._save(index, overlay_rgb)
+        if self._video:
+            self._video.write(overlay_rgb)
+
+    def close(self) -> None:
+        """Finish the film; the last overlay is kept where frames that never came left room for it."""
+        if self._last and len(self.pictures) < len(self._wanted):
+            self._save(*self._last)
+        if self._video:
+            self._video.close()
+
+    def _save(self, index: int, overlay_rgb: np.ndarray) -> None:
+        path = self._output / f'overlay_{index:06d}.jpg'
+        if path.name not in self.pictures:
+            cv2.imwrite(str(path), cv2.cvtColor(overlay_rgb, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_JPEG_QUALITY, 92])
+            self.pictures.append(path.name)
+
+
+def run_demo(source: FrameSource, options: DemoOptions) -> dict[str, Any]:
+    """Play the frames, write the results and print them.
+
+    Returns:
+        The content of summary.json.
+
+    Raises:
+        PerceptionError: If the node does not start, or ends while frames are played. What had come until then is kept.
+    """
+    output = options.output
+    output.mkdir(parents=True, exist_ok=True)
+    for old in (*output.glob('overlay_*.jpg'), output / 'overlay.mp4', output / 'summary.json'):
+        old.unlink(missing_ok=True)
+    isolate_middleware(os.environ)  # type: ignore[arg-type]
+    parameters: dict[str, str | int | float | bool] = {
+        'model_path': options.model,
+        'backend': options.backend,
+        'device': options.device,
+        'precision': options.precision,
+        'score_threshold': options.score_threshold,
+        'image_transport': options.transport,
+    }
+    book = PictureBook(output, options, source)
+    rclpy.init()
+    player = FramePlayer(NAMESPACE, compressed=options.transport == 'compressed', on_overlay=book.add)
+    try:
+        with NodeProcess(namespace=NAMESPACE, parameters=parameters, log=output / 'node.log') as node:
+            _wait_for_node(player, node)
+            started = time.monotonic()
+            interrupted = ''
+            try:
+                _play(source, options, player, node)
+            except KeyboardInterrupt:
+                interrupted = 'Ctrl-C'
+            except PerceptionError as error:
+                interrupted = str(error)
+            seconds = time.monotonic() - started
+            if not interrupted:
+                _await_final_diagnostics(player, node)
+    finally:
+        book.close()
+        player.close()
+        rclpy.try_shutdown()
+    summary = summarise(player, source, seconds=seconds, pictures=book.pictures, interrupted=interrupted)
+    (output / 'summary.json').write_text(json.dumps(summary, indent=2) + '\n')
+    print_summary(summary, output)
+    if interrupted and interrupted != 'Ctrl-C':
+        raise PerceptionError(interrupted)
+    return summary
+
+
+def _frames_to_play(source: FrameSource, options: DemoOptions) -> int | None:
+    counts = [count for count in (source.frame_count, options.max_frames) if count]
+    return min(counts) if counts else None
+
+
+def _wait_for_node(player: FramePlayer, node: NodeProcess) -> None:
+    # The network's libraries and its warm-up take a while; a watcher should see that something happens.
+    watched = sys.stderr.isatty()
+    with tqdm(desc='starting camera_node', bar_format='{desc}: {elapsed}', leave=False, disable=not watched) as bar:
+
+        def check() -> None:
+            bar.update(0)
+            node.check_alive()
+
+        if not player.spin_until(player.node_is_ready, START_TIMEOUT_S, check):
+            raise PerceptionError(f'camera_node did not become active within {START_TIMEOUT_S:.0f} s; see node.log.')
+
+
+def _play(source: FrameSource, options: DemoOptions, player: FramePlayer, node: NodeProcess) -> None:
+    """Send every frame and wait for what belongs to it, or send at a fixed rate and take what comes."""
+    with tqdm(total=_frames_to_play(source, options), desc=f'{player.model}', unit='frame') as bar:
+        due = time.monotonic()
+        for index, frame in enumerate(source):
+            if options.max_frames and index >= options.max_frames:
+                break
+            if options.rate_hz:
+                while (wait := due - time.monotonic()) > 0:
+                    player.spin_once(wait)
+                due += 1 / options.rate_hz
+            stamp_ns = player.send(frame.image_rgb)
+            if not options.rate_hz:
+                player.spin_until(partial(player.is_settled, stamp_ns), ANSWER_TIMEOUT_S, node.check_alive)
+            node.check_alive()
+            bar.update()
+        player.spin_until(lambda: player.answered() == len(player.answers), SETTLE_TIMEOUT_S, node.check_alive)
+
+
+def _await_final_diagnostics(player: FramePlayer, node: NodeProcess) -> None:
+    """The node reports once a second; wait for the report that has seen every frame."""
+    published = str(player.answered())
+    player.spin_until(lambda: player.diagnostics.get('frames_published') == published, 2.5, node.check_alive)

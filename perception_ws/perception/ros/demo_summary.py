@@ -1,0 +1,98 @@
+"""What a demo run tells: frames sent, received, published and dropped, latency, and the time of each stage."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from tabulate import tabulate
+
+import perception
+from perception.bag.source import FrameSource
+from perception.checkpoint import UNTRAINED
+from perception.ros.player import OUTPUTS, FramePlayer
+from perception.ros.statistics import STAGES
+
+
+def summarise(
+    player: FramePlayer, source: FrameSource, *, seconds: float, pictures: list[str], interrupted: str
+) -> dict[str, Any]:
+    """The content of summary.json. Latencies run from the image's stamp to the arrival at the listener."""
+    answers = list(player.answers.values())
+    latencies = {name: [a.latency_ms[name] for a in answers if name in a.latency_ms] for name in OUTPUTS}
+    node = player.diagnostics
+    answered = player.answered()
+    return {
+        'source': str(source.path),
+        'model': player.model,
+        'trained': not player.model.endswith(f'@{UNTRAINED}'),
+        'complete': not interrupted,
+        'interrupted_by': interrupted,
+        'frames': {
+            'sent': len(answers),
+            'received': _count(node.get('frames_received')),
+            'published': _count(node.get('frames_published')),
+            'answered': answered,
+            'unanswered': len(answers) - answered,
+            'dropped': {
+                key.removeprefix('dropped.'): int(value) for key, value in node.items() if key.startswith('dropped.')
+            },
+            'unreadable_in_source': dict(source.skipped),
+            'unexpected': player.unexpected,
+        },
+        'outputs': {name: len(values) for name, values in latencies.items()},
+        'detections': sum(answer.detections for answer in answers),
+        'seconds': round(seconds, 3),
+        'frames_per_s': round(answered / seconds, 3) if seconds else 0.0,
+        'latency_ms': {name: _spread(values) for name, values in latencies.items() if values},
+        'stages_ms': {
+            stage: {
+                'median': float(node[f'{stage}_time_ms']),
+                'p95': float(node[f'{stage}_p95_ms']),
+                'max': float(node[f'{stage}_max_ms']),
+            }
+            for stage in (*STAGES, 'processing')
+            if f'{stage}_p95_ms' in node
+        },
+        'pictures': pictures,
+        'versions': {'perception': perception.__version__, 'torch': torch.__version__},
+    }
+
+
+def print_summary(summary: dict[str, Any], output: Path) -> None:
+    """The same as tables, for the eyes."""
+    frames = summary['frames']
+    dropped = ', '.join(f'{count} {reason}' for reason, count in frames['dropped'].items()) or 'none'
+    skipped = ', '.join(f'{count} {reason}' for reason, count in frames['unreadable_in_source'].items()) or 'none'
+    rows = [
+        ['model', summary['model'] + ('' if summary['trained'] else '   *** UNTRAINED WEIGHTS ***')],
+        ['frames sent', frames['sent']],
+        ['answered in full', frames['answered']],
+        ['dropped by the node', dropped],
+        ['unreadable in the source', skipped],
+        ['frames a second', f'{summary["frames_per_s"]:.2f}'],
+        ['detections', summary['detections']],
+    ]
+    if not summary['complete']:
+        rows.append(['STOPPED EARLY BY', summary['interrupted_by'].splitlines()[0]])
+    print(tabulate(rows, tablefmt='simple'))
+    columns = ['ms', 'median', 'p95', 'max']
+    times = [[f'stamp to {name}', *_cells(values)] for name, values in summary['latency_ms'].items()]
+    times += [[name, *_cells(values)] for name, values in summary['stages_ms'].items()]
+    print(tabulate(times, headers=columns, floatfmt='.1f', tablefmt='simple'))
+    print(f'Pictures, film and summary.json are in {output}/')
+    if not summary['trained']:
+        print('UNTRAINED WEIGHTS: the pipeline runs, but what it says about the pictures means nothing yet.')
+
+
+def _cells(values: dict[str, float]) -> list[float]:
+    return [values['median'], values['p95'], values['max']]
+
+
+def _spread(values: list[float]) -> dict[str, float]:
+    median, high, longest = np.percentile(values, (50, 95, 100))
+    return {'median': round(float(median), 3), 'p95': round(float(high), 3), 'max': round(float(longest), 3)}
+
+
+def _count(value: str | None) -> int | None:
+    return None if value is None else int(value)

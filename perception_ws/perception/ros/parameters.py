@@ -1,0 +1,183 @@
+"""The node's parameters: one table from which they are declared, checked and documented.
+
+``python -m perception.ros.parameters`` prints the table of docs/parameters.md.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from rcl_interfaces.msg import FloatingPointRange, IntegerRange, ParameterDescriptor
+from rclpy.node import Node
+from rclpy.parameter import Parameter
+
+from perception.backends import BACKENDS
+from perception.backends.eager import PRECISIONS
+
+
+@dataclass(frozen=True, kw_only=True)
+class ParameterSpec:
+    """One parameter: what it means and which values it takes. A fixed one can be set at start only."""
+
+    name: str
+    default: str | int | float | bool
+    description: str
+    fixed: bool = False
+    value_range: tuple[float, float] | None = None
+    choices: tuple[str, ...] = ()
+
+    def descriptor(self) -> ParameterDescriptor:
+        """The same in ROS's own words, for ``ros2 param describe`` and graphical tools."""
+        descriptor = ParameterDescriptor(description=self.description, read_only=self.fixed)
+        if self.choices:
+            descriptor.additional_constraints = f'One of: {", ".join(self.choices)}'
+        if self.value_range and isinstance(self.default, float):
+            low, high = self.value_range
+            descriptor.floating_point_range = [FloatingPointRange(from_value=float(low), to_value=float(high))]
+        elif self.value_range:
+            low, high = self.value_range
+            descriptor.integer_range = [IntegerRange(from_value=int(low), to_value=int(high))]
+        return descriptor
+
+
+QOS_CHOICES = ('best_effort', 'reliable')
+
+PARAMETERS = (
+    ParameterSpec(
+        name='model_path',
+        default='',
+        fixed=True,
+        description='Checkpoint file. Empty: the weights that ship with the package. '
+        "A network's name: that network with random weights.",
+    ),
+    ParameterSpec(
+        name='backend', default='eager', fixed=True, choices=tuple(BACKENDS), description='How the network is run.'
+    ),
+    ParameterSpec(name='device', default='auto', fixed=True, description='auto, cpu, cuda or cuda:N.'),
+    ParameterSpec(
+        name='precision',
+        default='fp32',
+        fixed=True,
+        choices=tuple(PRECISIONS),
+        description='Arithmetic of the network.',
+    ),
+    ParameterSpec(
+        name='image_transport',
+        default='raw',
+        fixed=True,
+        choices=('raw', 'compressed'),
+        description='Subscribe to image (raw) or to image/compressed.',
+    ),
+    ParameterSpec(
+        name='input_qos',
+        default='best_effort',
+        fixed=True,
+        choices=QOS_CHOICES,
+        description='Reliability of the image subscription; best_effort hears every publisher.',
+    ),
+    ParameterSpec(
+        name='output_qos',
+        default='reliable',
+        fixed=True,
+        choices=QOS_CHOICES,
+        description='Reliability of the published results.',
+    ),
+    ParameterSpec(
+        name='warmup_iterations',
+        default=3,
+        fixed=True,
+        value_range=(0, 100),
+        description='Runs on a blank image while configuring, so that the first frame is not slow.',
+    ),
+    ParameterSpec(
+        name='autostart', default=True, fixed=True, description='Configure and activate without waiting to be told.'
+    ),
+    ParameterSpec(
+        name='score_threshold', default=0.3, value_range=(0, 1), description='Lowest score of a reported detection.'
+    ),
+    ParameterSpec(
+        name='nms_threshold',
+        default=0.55,
+        value_range=(0, 1),
+        description='Boxes of one class that overlap more (IoU) are one object.',
+    ),
+    ParameterSpec(
+        name='max_detections', default=200, value_range=(1, 1000), description='At most so many detections per frame.'
+    ),
+    ParameterSpec(
+        name='max_image_age_ms',
+        default=0.0,
+        value_range=(0, 60_000),
+        description='Frames older than this when their turn comes are dropped; 0 keeps all.',
+    ),
+    ParameterSpec(
+        name='class_id_format',
+        default='id',
+        choices=('id', 'name'),
+        description='What class_id of a detection holds: the decimal id of LabelInfo, or the name.',
+    ),
+    ParameterSpec(
+        name='overlay_alpha', default=0.45, value_range=(0, 1), description="Weight of the mask's colours in overlay."
+    ),
+    ParameterSpec(
+        name='overlay_max_rate_hz',
+        default=0.0,
+        value_range=(0, 1000),
+        description='At most so many overlay and colour-mask pictures a second; 0 draws all.',
+    ),
+    ParameterSpec(
+        name='diagnostics.expected_frequency',
+        default=0.0,
+        value_range=(0, 1000),
+        description='Frames a second that the camera should send; fewer than 90 % is a warning; 0: not judged.',
+    ),
+    ParameterSpec(
+        name='diagnostics.timeout_ms',
+        default=2000.0,
+        value_range=(0, 600_000),
+        description='No frame for this long is an error; 0: not judged.',
+    ),
+    ParameterSpec(
+        name='diagnostics.max_allowed_processing_time_ms',
+        default=0.0,
+        value_range=(0, 60_000),
+        description='Longer processing of a frame is a warning; 0: not judged.',
+    ),
+    ParameterSpec(
+        name='diagnostics.max_acceptable_consecutive_delay_ms',
+        default=5000.0,
+        value_range=(0, 600_000),
+        description='Too long processing that lasts this long is an error.',
+    ),
+)
+
+
+def declare_parameters(node: Node) -> None:
+    """Declare all parameters on a node; refused values raise rclpy's exceptions, which name parameter and reason."""
+    node.declare_parameters('', [(spec.name, spec.default, spec.descriptor()) for spec in PARAMETERS])
+
+
+def refusal(parameters: Sequence[Parameter]) -> str:
+    """Why a set of new values cannot be taken, beyond types and ranges, which rclpy checks; empty if it can."""
+    specs = {spec.name: spec for spec in PARAMETERS}
+    for parameter in parameters:
+        spec = specs.get(parameter.name)
+        if spec and spec.choices and parameter.value not in spec.choices:
+            return f'{spec.name} must be one of {", ".join(spec.choices)}; got {parameter.value!r}.'
+    return ''
+
+
+def parameter_table() -> str:
+    """The parameters as a Markdown table."""
+    rows = ['| parameter | default | values | changes | meaning |', '|---|---|---|---|---|']
+    for spec in PARAMETERS:
+        default = str(spec.default).lower() if isinstance(spec.default, bool) else repr(spec.default)
+        values = ', '.join(spec.choices) or type(spec.default).__name__
+        if spec.value_range:
+            values += f' {spec.value_range[0]}..{spec.value_range[1]}'
+        when = 'at start' if spec.fixed else 'any time'
+        rows.append(f'| `{spec.name}` | `{default}` | {values} | {when} | {spec.description} |')
+    return '\n'.join(rows) + '\n'
+
+
+if __name__ == '__main__':
+    print(parameter_table(), end='')

@@ -1,0 +1,163 @@
+"""A camera and a user in one: sends frames to the running node over the middleware and collects what comes back."""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any
+
+import numpy as np
+from diagnostic_msgs.msg import DiagnosticArray
+from rclpy.executors import SingleThreadedExecutor
+from rclpy.node import Node
+from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
+from rclpy.time import Time
+from sensor_msgs.msg import CompressedImage, Image
+from std_msgs.msg import Header
+from vision_msgs.msg import Detection2DArray, LabelInfo, VisionInfo
+
+from perception.image_messages import decode_image, encode_jpeg_fields
+from perception.ros.conversions import image_message
+
+OUTPUTS = ('detections', 'mask', 'overlay')
+
+
+@dataclass
+class Answer:
+    """What came back for one sent frame."""
+
+    sent_ns: int
+    image_hw: tuple[int, int]
+    latency_ms: dict[str, float] = field(default_factory=dict)
+    detections: int = 0
+
+
+class FramePlayer:
+    """Publishes frames as a camera driver would and subscribes as a user's node would.
+
+    Args:
+        namespace: The camera's namespace.
+        compressed: Send JPEG CompressedImage instead of raw rgb8.
+        on_overlay: Called with each overlay picture, (H, W, 3) uint8 RGB, and its frame's index.
+    """
+
+    def __init__(
+        self, namespace: str, *, compressed: bool, on_overlay: Callable[[int, np.ndarray], None] | None = None
+    ) -> None:
+        self.node = Node('frame_player', namespace=namespace)
+        self.answers: dict[int, Answer] = {}
+        self.unexpected: list[str] = []
+        self.model = ''
+        self.diagnostics: dict[str, str] = {}
+        self.label_infos: dict[str, LabelInfo] = {}
+        self._compressed = compressed
+        self._indices: dict[int, int] = {}
+        self._on_overlay = on_overlay
+        self._executor = SingleThreadedExecutor()
+        self._executor.add_node(self.node)
+        # Deep and reliable: this side must not be the one that loses frames.
+        reliable = QoSProfile(depth=10, reliability=ReliabilityPolicy.RELIABLE)
+        latched = QoSProfile(
+            depth=1, reliability=ReliabilityPolicy.RELIABLE, durability=DurabilityPolicy.TRANSIENT_LOCAL
+        )
+        subscribe = self.node.create_subscription
+        topic = 'image/compressed' if compressed else 'image'
+        self._images = self.node.create_publisher(CompressedImage if compressed else Image, topic, reliable)
+        subscribe(Detection2DArray, 'detections', self._on_detections, reliable)
+        subscribe(Image, 'segmentation/mask', self._on_mask, reliable)
+        if on_overlay:
+            subscribe(Image, 'overlay', self._on_overlay_message, reliable)
+        for name in ('detections', 'segmentation'):
+            subscribe(LabelInfo, f'{name}/label_info', partial(self.label_infos.__setitem__, name), latched)
+        subscribe(VisionInfo, 'vision_info', self._on_vision_info, latched)
+        subscribe(DiagnosticArray, '/diagnostics', self._on_diagnostics, 10)
+        self._expected = OUTPUTS if on_overlay else OUTPUTS[:2]
+
+    def close(self) -> None:
+        self._executor.shutdown()
+        self.node.destroy_node()
+
+    def spin_until(self, condition: Callable[[], bool], timeout_s: float, check: Callable[[], None]) -> bool:
+        """Serve callbacks until the condition holds; False after the timeout. ``check`` may raise to give up."""
+        deadline = time.monotonic() + timeout_s
+        while not condition():
+            remaining = deadline - time.monotonic()
+            if remaining <= 0:
+                return False
+            self._executor.spin_once(timeout_sec=min(remaining, 0.2))
+            check()
+        return True
+
+    def spin_once(self, timeout_s: float) -> None:
+        self._executor.spin_once(timeout_sec=timeout_s)
+
+    def node_is_ready(self) -> bool:
+        """Whether the node listens to our images and has said which model it runs."""
+        return bool(self.model) and self._images.get_subscription_count() > 0
+
+    def send(self, image_rgb: np.ndarray) -> int:
+        """Publish a frame stamped now; returns its stamp in ns."""
+        now = self.node.get_clock().now()
+        header = Header(stamp=now.to_msg(), frame_id='camera')
+        message: Any
+        if self._compressed:
+            message = CompressedImage(header=header)
+            for name, value in encode_jpeg_fields(image_rgb).items():
+                setattr(message, name, value)
+        else:
+            message = image_message(image_rgb, header)
+        stamp_ns = now.nanoseconds
+        self._indices[stamp_ns] = len(self.answers)
+        self.answers[stamp_ns] = Answer(sent_ns=stamp_ns, image_hw=(image_rgb.shape[0], image_rgb.shape[1]))
+        self._images.publish(message)
+        return stamp_ns
+
+    def is_answered(self, stamp_ns: int) -> bool:
+        return all(name in self.answers[stamp_ns].latency_ms for name in self._expected)
+
+    def is_settled(self, stamp_ns: int) -> bool:
+        """Whether nothing more will come for a frame: it is answered, or the node has counted it as dropped."""
+        if self.is_answered(stamp_ns):
+            return True
+        received, published, dropped = (
+            int(self.diagnostics.get(f'frames_{what}', 0)) for what in ('received', 'published', 'dropped')
+        )
+        return dropped > 0 and received == len(self.answers) == published + dropped
+
+    def answered(self) -> int:
+        """How many frames have all their outputs."""
+        return sum(self.is_answered(stamp_ns) for stamp_ns in self.answers)
+
+    def _arrived(self, output: str, header: Header) -> Answer | None:
+        """The frame that an output belongs to, with its latency noted; an unknown or repeated stamp is a finding."""
+        stamp_ns = Time.from_msg(header.stamp).nanoseconds
+        answer = self.answers.get(stamp_ns)
+        if answer is None or output in answer.latency_ms:
+            self.unexpected.append(f'{output} with stamp {stamp_ns}')
+            return None
+        answer.latency_ms[output] = (self.node.get_clock().now().nanoseconds - stamp_ns) / 1e6
+        return answer
+
+    def _on_detections(self, message: Detection2DArray) -> None:
+        answer = self._arrived('detections', message.header)
+        if answer:
+            answer.detections = len(message.detections)
+
+    def _on_mask(self, message: Image) -> None:
+        answer = self._arrived('mask', message.header)
+        if answer and ((message.height, message.width) != answer.image_hw or message.encoding != 'mono8'):
+            self.unexpected.append(f'mask {message.height}x{message.width} {message.encoding} for {answer.image_hw}')
+
+    def _on_overlay_message(self, message: Image) -> None:
+        if self._arrived('overlay', message.header) and self._on_overlay:
+            self._on_overlay(
+                self._indices[Time.from_msg(message.header.stamp).nanoseconds], decode_image(message).pixels
+            )
+
+    def _on_vision_info(self, message: VisionInfo) -> None:
+        self.model = message.method
+
+    def _on_diagnostics(self, message: DiagnosticArray) -> None:
+        for status in message.status:
+            if 'camera pipeline' in status.name:
+                self.diagnostics = {item.key: item.value for item in status.values}

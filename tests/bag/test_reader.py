@@ -1,0 +1,277 @@
+"""Reading bags of every storage, and every way in which a bag can be incomplete or damaged."""
+
+from __future__ import annotations
+
+import logging
+import tracemalloc
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import yaml
+
+from perception.bag.reader import BagFrames, read_frames
+from perception.errors import ImageError, RecordingError
+from tests.bag.drawn_bags import FIRST_NS, JPEG, RAW, DrawnBag, draw_frame
+
+DrawBag = Callable[..., Path]
+
+
+def assert_frame(frame, index: int, *, exact: bool) -> None:
+    drawn = draw_frame(index)
+    assert frame.image_rgb.shape == (30, 41, 3)
+    assert frame.image_rgb.dtype == np.uint8
+    assert frame.image_rgb.flags.c_contiguous
+    assert frame.image_rgb.flags.writeable
+    assert frame.stamp_ns == drawn.stamp_ns
+    assert frame.frame_id == 'front'
+    difference = np.abs(frame.image_rgb.astype(int) - drawn.image_rgb)
+    assert difference.max() == 0 if exact else difference.mean() < 3
+
+
+@pytest.mark.parametrize('msgtype', [RAW, JPEG])
+@pytest.mark.parametrize('storage', ['mcap', 'sqlite3', 'ros1'])
+def test_every_storage_raw_and_compressed(draw_bag: DrawBag, storage: str, msgtype: str) -> None:
+    bag = draw_bag(storage, msgtype)
+    frames = list(read_frames(bag))
+    assert len(frames) == 4
+    for index, frame in enumerate(frames):
+        assert_frame(frame, index, exact=msgtype == RAW)
+        assert frame.source == '/camera'
+    source = BagFrames(bag, '/camera')
+    assert source.frame_count == 4
+    assert source.frame_rate_hz == pytest.approx(10)
+    assert [f.stamp_ns for f in source] == [f.stamp_ns for f in source] == [f.stamp_ns for f in frames]
+
+
+@pytest.mark.parametrize(('storage', 'suffix'), [('mcap', '.mcap'), ('sqlite3', '.db3')])
+def test_single_file_of_a_bag(draw_bag: DrawBag, storage: str, suffix: str) -> None:
+    file = draw_bag(storage) / f'drive{suffix}'
+    assert [frame.stamp_ns for frame in read_frames(str(file))] == [FIRST_NS + i * 10**8 for i in range(4)]
+
+
+def test_padded_rows(tmp_path: Path) -> None:
+    drawn = draw_frame(0)
+    padded = np.concatenate((drawn.image_rgb.reshape(30, -1), np.full((30, 5), 99, np.uint8)), axis=1)
+    with DrawnBag(tmp_path / 'bag', 'mcap') as bag:
+        bag.write('/camera', RAW, drawn, step=41 * 3 + 5, data=padded.tobytes())
+    assert_frame(next(read_frames(tmp_path / 'bag')), 0, exact=True)
+
+
+def test_unnamed_colors_are_logged_once(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    with DrawnBag(tmp_path / 'bag', 'mcap') as bag:
+        for index in range(3):
+            bag.write('/camera', RAW, draw_frame(index), encoding='8UC3')
+    with caplog.at_level(logging.WARNING):
+        frames = list(read_frames(tmp_path / 'bag'))
+    np.testing.assert_array_equal(frames[2].image_rgb, draw_frame(2).image_rgb[..., ::-1])
+    assert sum('8UC3' in record.getMessage() for record in caplog.records) == 1
+
+
+def test_two_topics(tmp_path: Path) -> None:
+    with DrawnBag(tmp_path / 'bag', 'mcap') as bag:
+        for index in range(3):
+            bag.write('/left', JPEG, draw_frame(index))
+            bag.write('/right', RAW, draw_frame(index + 5))
+        bag.add('/silent', RAW)
+    with pytest.raises(RecordingError, match='2 image topics') as caught:
+        read_frames(tmp_path / 'bag')
+    assert '/left (sensor_msgs/msg/CompressedImage, 3 messages)' in str(caught.value)
+    assert '/right (sensor_msgs/msg/Image, 3 messages)' in str(caught.value)
+    for topic in ('/right', 'right'):
+        frames = list(read_frames(tmp_path / 'bag', topic))
+        assert len(frames) == 3
+        assert_frame(frames[0], 5, exact=True)
+    with pytest.raises(RecordingError, match=r"no image topic '/rihgt'.*/left"):
+        read_frames(tmp_path / 'bag', '/rihgt')
+    with pytest.raises(RecordingError, match="no frames on topic '/silent'"):
+        read_frames(tmp_path / 'bag', '/silent')
+
+
+def test_a_topic_without_messages_does_not_compete(tmp_path: Path) -> None:
+    with DrawnBag(tmp_path / 'bag', 'sqlite3') as bag:
+        bag.add('/silent', RAW)
+        bag.write('/camera', JPEG, draw_frame(0))
+    assert len(list(read_frames(tmp_path / 'bag'))) == 1
+
+
+def test_header_stamp_wins_unless_it_is_zero(tmp_path: Path) -> None:
+    with DrawnBag(tmp_path / 'bag', 'mcap') as bag:
+        bag.write('/camera', JPEG, draw_frame(0), header_stamp_ns=5_000_000_007)
+        bag.write('/camera', JPEG, draw_frame(1), header_stamp_ns=0)
+    assert [frame.stamp_ns for frame in read_frames(tmp_path / 'bag')] == [5_000_000_007, FIRST_NS + 10**8]
+
+
+@pytest.mark.parametrize('storage', ['mcap', 'sqlite3', 'ros1'])
+def test_damaged_frames_are_skipped_and_reported(tmp_path: Path, storage: str, caplog) -> None:
+    path = tmp_path / 'drive.bag'
+    with DrawnBag(path, storage) as bag:
+        bag.write('/camera', JPEG, draw_frame(0))
+        bag.write('/camera', JPEG, draw_frame(1), data=b'junk')
+        bag.write('/camera', JPEG, draw_frame(2), data=b'more junk')
+        bag.write_bytes('/camera', JPEG, b'\x00\x01\x00\x00no message', draw_frame(3).stamp_ns)
+        bag.write('/camera', JPEG, draw_frame(4))
+        whole = bag.message(draw_frame(5), JPEG).data.tobytes()
+        bag.write('/camera', JPEG, draw_frame(5), data=whole[:-50])
+    reports: list[tuple[int, ImageError]] = []
+    source = BagFrames(path, on_skip=lambda stamp_ns, error: reports.append((stamp_ns, error)))
+    with caplog.at_level(logging.WARNING):
+        frames = list(source)
+    assert [frame.stamp_ns for frame in frames] == [draw_frame(i).stamp_ns for i in (0, 4)]
+    assert [stamp_ns for stamp_ns, _ in reports] == [draw_frame(i).stamp_ns for i in (1, 2, 3, 5)]
+    assert [error.reason for _, error in reports] == ['undecodable'] * 3 + ['truncated']
+    assert source.skipped == {'undecodable': 3, 'truncated': 1}
+    assert len(caplog.records) == 2  # the first of each kind
+    assert len(list(source)) == 2
+    assert sum(source.skipped.values()) == 4
+
+
+def test_damaged_message_bytes_raise_nothing_else(tmp_path: Path) -> None:
+    rng = np.random.default_rng(5)
+    with DrawnBag(tmp_path / 'bag', 'mcap') as bag:
+        whole = bytes(bag.types.serialize_cdr(bag.message(draw_frame(0), JPEG), JPEG))
+        for _ in range(150):
+            data = bytearray(whole[: rng.integers(0, 80)] if rng.random() < 0.5 else whole)
+            for position in rng.integers(0, 60, 3):
+                data[position : position + 1] = rng.bytes(1)
+            bag.write_bytes('/camera', JPEG, bytes(data), FIRST_NS)
+    source = BagFrames(tmp_path / 'bag')
+    read = len(list(source))
+    assert read + sum(source.skipped.values()) == 150
+    assert sum(source.skipped.values()) > 50
+
+
+def test_split_bag(draw_bag: DrawBag, tmp_path: Path) -> None:
+    whole = tmp_path / 'whole'
+    whole.mkdir()
+    for part in range(2):
+        with DrawnBag(tmp_path / f'part_{part}', 'mcap') as bag:
+            for index in range(3 * part, 3 * part + 3):
+                bag.write('/camera', JPEG, draw_frame(index))
+        (tmp_path / f'part_{part}' / f'part_{part}.mcap').rename(whole / f'part_{part}.mcap')
+    metadata = yaml.safe_load((tmp_path / 'part_0' / 'metadata.yaml').read_text())
+    information = metadata['rosbag2_bagfile_information']
+    information['relative_file_paths'] = ['part_0.mcap', 'part_1.mcap']
+    information['message_count'] = information['topics_with_message_count'][0]['message_count'] = 6
+    information['duration']['nanoseconds'] = 5 * 10**8
+    (whole / 'metadata.yaml').write_text(yaml.safe_dump(metadata))
+    source = BagFrames(whole)
+    assert source.frame_count == 6
+    assert source.frame_rate_hz == pytest.approx(10)
+    frames = list(source)
+    assert len(frames) == 6
+    for index, frame in enumerate(frames):
+        assert_frame(frame, index, exact=False)
+    (whole / 'part_1.mcap').unlink()
+    with pytest.raises(RecordingError, match='missing'):
+        read_frames(whole)
+
+
+def test_old_type_names_and_topics_nobody_can_parse(tmp_path: Path) -> None:
+    with DrawnBag(tmp_path / 'bag', 'sqlite3') as bag:
+        bag.add('/camera', 'sensor_msgs/CompressedImage', msgdef='', rihs01='RIHS01_0')
+        bag.add('/odd', 'odd_msgs/msg/Odd', msgdef='no definition ~ at all', rihs01='RIHS01_1')
+        bag.write('/camera', JPEG, draw_frame(0))
+        bag.write_bytes('/odd', '', b'\x00\x01\x00\x00', FIRST_NS)
+    assert_frame(next(read_frames(tmp_path / 'bag')), 0, exact=False)
+
+
+def test_missing_bag_names_the_nearest(draw_bag: DrawBag, tmp_path: Path) -> None:
+    draw_bag()
+    with pytest.raises(RecordingError, match=r'Did you mean .*drive\?'):
+        read_frames(tmp_path / 'drvie')
+    with pytest.raises(RecordingError, match='folder'):
+        read_frames(tmp_path / 'nowhere' / 'drive')
+
+
+def test_bag_without_image_topics(tmp_path: Path) -> None:
+    with DrawnBag(tmp_path / 'bag', 'mcap') as bag:
+        bag.add('/chatter', 'std_msgs/msg/String')
+    with pytest.raises(RecordingError, match='/chatter'):
+        read_frames(tmp_path / 'bag')
+    with pytest.raises(RecordingError, match="no image topic '/chatter'"):
+        read_frames(tmp_path / 'bag', '/chatter')
+
+
+@pytest.mark.parametrize('storage', ['mcap', 'sqlite3', 'ros1'])
+def test_empty_bag(draw_bag: DrawBag, storage: str) -> None:
+    with pytest.raises(RecordingError, match='0 image topics'):
+        read_frames(draw_bag(storage, count=0))
+
+
+@pytest.mark.parametrize('keep', [0.0, 0.01, 0.5, 0.95])
+@pytest.mark.parametrize('storage', ['mcap', 'sqlite3', 'ros1'])
+def test_truncated_bag(draw_bag: DrawBag, storage: str, keep: float) -> None:
+    path = draw_bag(storage, RAW, count=20)
+    file = path if path.is_file() else next(entry for entry in path.iterdir() if entry.suffix != '.yaml')
+    content = file.read_bytes()
+    file.write_bytes(content[: int(len(content) * keep)])
+    with pytest.raises(RecordingError, match='cut short'):
+        list(read_frames(path))
+
+
+@pytest.mark.parametrize('storage', ['mcap', 'sqlite3', 'ros1'])
+def test_damage_anywhere_raises_only_recording_error(draw_bag: DrawBag, storage: str) -> None:
+    rng = np.random.default_rng(2)
+    path = draw_bag(storage)
+    file = path if path.is_file() else next(entry for entry in path.iterdir() if entry.suffix != '.yaml')
+    content = file.read_bytes()
+    refused = 0
+    for _ in range(40):
+        damaged = bytearray(content)
+        for position in rng.integers(0, len(damaged), 30):
+            damaged[position] = rng.integers(0, 256)
+        file.write_bytes(damaged)
+        try:
+            list(read_frames(file, '/camera'))
+        except RecordingError:
+            refused += 1
+    assert refused > 0
+
+
+def test_metadata_that_is_no_metadata(draw_bag: DrawBag) -> None:
+    path = draw_bag()
+    (path / 'metadata.yaml').write_text('just: words')
+    with pytest.raises(RecordingError, match='rosbag2_bagfile_information'):
+        read_frames(path)
+    (path / 'metadata.yaml').unlink()
+    with pytest.raises(RecordingError, match='reindex'):
+        read_frames(path)
+
+
+def test_index_that_finds_nothing(draw_bag: DrawBag) -> None:
+    path = draw_bag('sqlite3')
+    metadata = (path / 'metadata.yaml').read_text()
+    (path / 'metadata.yaml').write_text(metadata.replace('name: /camera', 'name: /other'))
+    with pytest.raises(RecordingError, match='none of the 4 messages'):
+        list(read_frames(path, '/other'))
+
+
+def test_fewer_messages_than_announced_are_logged(draw_bag: DrawBag, caplog) -> None:
+    path = draw_bag('sqlite3')
+    metadata = (path / 'metadata.yaml').read_text()
+    (path / 'metadata.yaml').write_text(metadata.replace('message_count: 4', 'message_count: 9'))
+    assert len(list(read_frames(path))) == 4
+    assert 'announces 9 messages on /camera and holds 4' in caplog.text
+
+
+def test_errors_of_the_consumer_stay_its_own(draw_bag: DrawBag) -> None:
+    def consume() -> None:
+        for _ in read_frames(draw_bag()):
+            raise ValueError('mine')
+
+    with pytest.raises(ValueError, match='mine'):
+        consume()
+
+
+def test_memory_stays_flat(tmp_path: Path) -> None:
+    with DrawnBag(tmp_path / 'bag', 'mcap') as bag:
+        for index in range(60):
+            bag.write('/camera', RAW, draw_frame(index, 240, 320))
+    tracemalloc.start()
+    count = sum(1 for _ in read_frames(tmp_path / 'bag'))
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert count == 60
+    assert peak < 6_000_000  # the bag holds 14 MB; one chunk of it is 1.2 MB

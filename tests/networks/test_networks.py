@@ -1,0 +1,185 @@
+"""The contract that every network in the registry keeps."""
+
+import json
+from collections.abc import Iterator
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from perception.errors import ConfigError, ShapeError
+from perception.interfaces import InputSpec, NetworkOutput, PerceptionNetwork
+from perception.labels import CITYSCAPES_11_3
+from perception.networks import NETWORKS, build_network, config_to_dict, resolve_config
+
+CLASSES, KINDS = 11, 3
+
+
+@pytest.fixture(scope='module', autouse=True)
+def one_thread() -> Iterator[None]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture(scope='module', params=list(NETWORKS))
+def network(request: pytest.FixtureRequest) -> PerceptionNetwork:
+    torch.manual_seed(0)
+    return build_network(request.param, CITYSCAPES_11_3)
+
+
+def images_like(batch: int, height: int, width: int) -> Tensor:
+    return torch.randint(0, 256, (batch, 3, height, width), dtype=torch.uint8)
+
+
+def check_shapes(output: NetworkOutput, batch: int, image_hw: tuple[int, int], *, training: bool) -> None:
+    predictions = output.boxes.shape[1]
+    assert output.boxes.shape == (batch, predictions, 4)
+    assert output.boxes.dtype == torch.float32
+    assert output.objectness.shape == (batch, predictions)
+    assert output.class_logits.shape == (batch, predictions, KINDS)
+    assert output.mask_logits.shape == (batch, CLASSES, *image_hw)
+    if training:
+        assert output.box_codes is not None
+        assert output.box_codes.shape == (batch, predictions, 4)
+        assert [logits.shape for logits in output.auxiliary_mask_logits] == [(batch, CLASSES, *image_hw)] * 2
+    else:
+        assert output.box_codes is None
+        assert output.auxiliary_mask_logits == ()
+    tensors = [output.boxes, output.objectness, output.class_logits, output.mask_logits, *output.auxiliary_mask_logits]
+    assert all(torch.isfinite(tensor).all() for tensor in tensors)
+
+
+@pytest.mark.parametrize('training', [True, False])
+@pytest.mark.parametrize(('batch', 'image_hw'), [(1, (64, 96)), (2, (48, 32))])
+def test_output_shapes(network: PerceptionNetwork, batch: int, image_hw: tuple[int, int], training: bool) -> None:
+    network.train(training)
+    with torch.no_grad():
+        output = network(images_like(batch, *image_hw))
+    check_shapes(output, batch, image_hw, training=training)
+
+
+@pytest.mark.parametrize('training', [True, False])
+def test_a_task_can_be_switched_off(network: PerceptionNetwork, training: bool) -> None:
+    network.train(training)
+    ran: list[nn.Module] = []
+    hooks = [
+        layer.register_forward_hook(lambda module, *_: ran.append(module))
+        for part in (network.mask_head, network.detection_head)
+        for layer in part.modules()
+    ]
+    images = images_like(2, 32, 32)
+    with torch.no_grad():
+        masks_only = network(images, detect=False)
+        assert not set(ran) & set(network.detection_head.modules())
+        ran.clear()
+        boxes_only = network(images, segment=False)
+        assert not set(ran) & set(network.mask_head.modules())
+    for hook in hooks:
+        hook.remove()
+    assert masks_only.boxes.shape == (2, 0, 4)
+    assert masks_only.objectness.shape == (2, 0)
+    assert masks_only.class_logits.shape == (2, 0, KINDS)
+    assert masks_only.mask_logits.shape == (2, CLASSES, 32, 32)
+    assert boxes_only.mask_logits.shape == (2, 0, 32, 32)
+    assert boxes_only.auxiliary_mask_logits == ()
+    assert boxes_only.boxes.shape[1] > 0
+
+
+def test_switching_a_task_off_leaves_the_other_alone(network: PerceptionNetwork) -> None:
+    network.eval()
+    images = images_like(1, 64, 64)
+    with torch.no_grad():
+        both = network(images)
+        torch.testing.assert_close(network(images, detect=False).mask_logits, both.mask_logits)
+        torch.testing.assert_close(network(images, segment=False).boxes, both.boxes)
+
+
+def test_bytes_and_floats_are_the_same_input(network: PerceptionNetwork) -> None:
+    network.eval()
+    images = images_like(1, 32, 32)
+    with torch.no_grad():
+        torch.testing.assert_close(network(images).mask_logits, network(images.float()).mask_logits)
+
+
+def test_every_parameter_learns(network: PerceptionNetwork) -> None:
+    network.train()
+    network.zero_grad()
+    output = network(images_like(3, 64, 64))
+    assert output.box_codes is not None
+    tensors = [output.box_codes, output.objectness, output.class_logits, output.mask_logits]
+    # Random weights: the plain sum after a batch norm is a constant, and would hide a cut connection.
+    loss = sum((tensor * torch.randn_like(tensor)).sum() for tensor in (*tensors, *output.auxiliary_mask_logits))
+    assert isinstance(loss, Tensor)
+    loss.backward()
+    idle = [name for name, value in network.named_parameters() if value.grad is None or not value.grad.any()]
+    network.zero_grad()
+    assert not idle
+
+
+def test_wrong_size_is_refused_with_the_padded_one(network: PerceptionNetwork) -> None:
+    side = network.divisor + 1
+    with pytest.raises(ShapeError, match=f'{2 * network.divisor}x{2 * network.divisor}'):
+        network(images_like(1, side, side))
+    with pytest.raises(ShapeError, match='multiples'):
+        build_network(network.name, CITYSCAPES_11_3, input_spec=InputSpec(image_hw=(side, side)))
+
+
+def test_parts_hold_all_parameters(network: PerceptionNetwork) -> None:
+    parts = ['encoder', 'bottleneck', 'decoder', 'mask_head', 'detection_head']
+    held = [parameter for part in parts if hasattr(network, part) for parameter in getattr(network, part).parameters()]
+    assert len(held) == len({id(parameter) for parameter in held})
+    assert {id(parameter) for parameter in held} == {id(parameter) for parameter in network.parameters()}
+    assert network.class_activation in ('sigmoid', 'softmax')
+
+
+def test_channels_last_gives_the_same(network: PerceptionNetwork) -> None:
+    network.eval()
+    images = images_like(1, 64, 64)
+    with torch.no_grad():
+        expected = network(images)
+        found = network.to(memory_format=torch.channels_last)(images.to(memory_format=torch.channels_last))
+    network.to(memory_format=torch.contiguous_format)
+    torch.testing.assert_close(found.mask_logits, expected.mask_logits, rtol=1e-3, atol=1e-3)
+    torch.testing.assert_close(found.boxes, expected.boxes, rtol=1e-3, atol=1e-2)
+
+
+@pytest.mark.parametrize('name', [name for name in NETWORKS if name.endswith('_small')])
+def test_export_takes_the_whole_graph_at_any_size(name: str) -> None:
+    network = build_network(name, CITYSCAPES_11_3).eval()
+    batch, rows, columns = (torch.export.Dim(axis, min=2, max=64) for axis in ('batch', 'rows', 'columns'))
+    free = {'images': {0: batch, 2: network.divisor * rows, 3: network.divisor * columns}}
+    exported = torch.export.export(network, (images_like(2, 64, 96),), dynamic_shapes=free).module()
+    images = images_like(3, 48, 128)
+    with torch.no_grad():
+        expected = network(images)
+        found = exported(images)
+    torch.testing.assert_close(found.boxes, expected.boxes)
+    torch.testing.assert_close(found.mask_logits, expected.mask_logits)
+
+
+@pytest.mark.parametrize('name', list(NETWORKS))
+def test_configuration_survives_json(name: str) -> None:
+    preset = NETWORKS[name].config
+    assert resolve_config(name) == preset
+    assert resolve_config(name, json.loads(json.dumps(config_to_dict(preset)))) == preset
+    assert resolve_config(name, preset) is preset
+    with pytest.raises(ConfigError, match='has no field'):
+        resolve_config(name, {'no_such_field': 1})
+    with pytest.raises(ConfigError, match='not a InputSpec'):
+        resolve_config(name, InputSpec())
+
+
+def test_unknown_network_names_the_nearest() -> None:
+    with pytest.raises(ConfigError, match="no network 'interdependant'; did you mean 'interdependent'"):
+        build_network('interdependant', CITYSCAPES_11_3)
+
+
+def test_network_knows_what_rebuilds_it() -> None:
+    spec = InputSpec(image_hw=(96, 128))
+    network = build_network('interdependent_small', CITYSCAPES_11_3, {'share_heads': True}, spec)
+    again = build_network(network.name, network.labels, config_to_dict(network.config), network.input_spec)
+    again.load_state_dict(network.state_dict())
+    assert again.config == network.config
+    assert again.input_spec == spec

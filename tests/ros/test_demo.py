@@ -1,0 +1,61 @@
+"""`perception demo` as a newcomer runs it: a process of its own, the real node, real files."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import cv2
+import pytest
+
+from tests.ros.user_node import draw_image
+
+pytestmark = pytest.mark.ros
+
+
+def _run_demo(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, '-m', 'perception.cli', 'demo', *map(str, arguments)]
+    environment = {**os.environ, 'ROS_PYTHON_CHECK_FIELDS': '1'}
+    environment.pop('ROS_DOMAIN_ID', None)
+    return subprocess.run(command, capture_output=True, text=True, timeout=110, env=environment)
+
+
+def test_every_frame_of_a_folder_is_answered(tiny_checkpoint_path: Path, tmp_path: Path) -> None:
+    images = tmp_path / 'images'
+    images.mkdir()
+    for index in range(8):
+        cv2.imwrite(str(images / f'{index}.png'), draw_image(97, 141, seed=index))
+    (images / '3.png').write_bytes((images / '3.png').read_bytes()[:100])
+    output = tmp_path / 'out'
+    result = _run_demo('--images', images, '--model', tiny_checkpoint_path, '--output', output, '--pictures', 3)
+    assert result.returncode == 0, result.stderr
+
+    summary = json.loads((output / 'summary.json').read_text())
+    assert summary['complete']
+    assert summary['trained']
+    frames = summary['frames']
+    assert (frames['sent'], frames['answered'], frames['received'], frames['published']) == (7, 7, 7, 7)
+    assert frames['dropped'] == {}
+    assert frames['unexpected'] == []
+    assert frames['unreadable_in_source'] == {'truncated': 1}
+    assert summary['outputs'] == {'detections': 7, 'mask': 7, 'overlay': 7}
+    assert summary['latency_ms']['mask']['max'] >= summary['latency_ms']['mask']['median'] > 0
+    assert set(summary['stages_ms']) >= {'decode', 'preprocess', 'inference', 'postprocess', 'publish'}
+    assert len(summary['pictures']) == 3
+    for name in summary['pictures']:
+        assert cv2.imread(str(output / name)).shape == (97, 141, 3)
+    film = cv2.VideoCapture(str(output / 'overlay.mp4'))
+    assert film.get(cv2.CAP_PROP_FRAME_COUNT) == 7
+    assert 'UNTRAINED' not in result.stdout
+
+
+def test_a_node_that_cannot_start_says_why(tmp_path: Path) -> None:
+    image = tmp_path / 'image.png'
+    cv2.imwrite(str(image), draw_image())
+    bad = tmp_path / 'bad.safetensors'
+    bad.write_bytes(b'not a checkpoint')
+    result = _run_demo('--images', image, '--model', bad, '--output', tmp_path / 'out')
+    assert result.returncode == 1
+    assert 'is not a readable safetensors file' in result.stderr
+    assert 'Traceback' not in result.stderr

@@ -1,0 +1,81 @@
+"""Every finding of the diagnostics, its level, and n/a where nothing was measured."""
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from diagnostic_msgs.msg import DiagnosticStatus
+
+from perception.ros.diagnostics import Limits, Situation, camera_status
+from perception.ros.statistics import CameraStatistics, Snapshot
+
+pytestmark = pytest.mark.ros
+
+IDLE = CameraStatistics().snapshot()
+RUNNING = replace(
+    IDLE,
+    received=10,
+    published=8,
+    dropped={'superseded': 1, 'paused': 1},
+    frame_rate_msg_hz=10.0,
+    frame_rate_node_hz=9.0,
+    since_last_frame_s=0.1,
+    last_processing_ms=40.0,
+    times_ms={'processing': (40.0, 50.0, 60.0), 'inference': (30.0, 35.0, 36.0)},
+)
+ACTIVE = Situation(lifecycle='active', active_for_s=10.0, model='net@1234')
+
+
+@pytest.mark.parametrize(
+    ('snapshot', 'situation', 'limits', 'level', 'said'),
+    [
+        (RUNNING, {}, {}, DiagnosticStatus.OK, 'active, input ok'),
+        (IDLE, {'lifecycle': 'inactive'}, {}, DiagnosticStatus.OK, 'inactive'),
+        (IDLE, {'active_for_s': 0.5}, {}, DiagnosticStatus.WARN, 'no image for 0.5 s'),
+        (IDLE, {}, {}, DiagnosticStatus.ERROR, 'no image for 10.0 s'),
+        (IDLE, {'incompatible_qos': 'RELIABILITY'}, {}, DiagnosticStatus.ERROR, 'QoS'),
+        (IDLE, {'enabled': False}, {}, DiagnosticStatus.OK, 'paused'),
+        (replace(RUNNING, since_last_frame_s=3.0), {}, {}, DiagnosticStatus.ERROR, 'no image for 3.0 s'),
+        (replace(RUNNING, published=0), {'last_bad_image': 'x'}, {}, DiagnosticStatus.ERROR, 'could be decoded'),
+        (RUNNING, {}, {'expected_frequency': 30.0}, DiagnosticStatus.WARN, 'input at 10.0 Hz'),
+        (RUNNING, {}, {'expected_frequency': 10.5}, DiagnosticStatus.OK, 'input ok'),
+        (RUNNING, {}, {'max_allowed_processing_time_ms': 30.0}, DiagnosticStatus.WARN, 'took 40 ms'),
+        (replace(RUNNING, too_slow_for_s=6.0), {}, {}, DiagnosticStatus.ERROR, 'too slow for 6.0 s'),
+        (RUNNING, {'trained': False}, {}, DiagnosticStatus.WARN, 'UNTRAINED'),
+    ],
+)
+def test_level_and_message(
+    snapshot: Snapshot, situation: dict[str, Any], limits: dict[str, float], level: bytes, said: str
+) -> None:
+    status = camera_status('camera', snapshot, replace(ACTIVE, **situation), Limits(**limits))
+    assert status.level == level
+    assert said in status.message
+
+
+def test_values() -> None:
+    status = camera_status('camera', RUNNING, ACTIVE, Limits(max_allowed_processing_time_ms=45.0))
+    values = {item.key: item.value for item in status.values}
+    assert values['inference_time_ms'] == '30.00'
+    assert values['inference_p95_ms'] == '35.00'
+    assert values['postprocess_time_ms'] == 'n/a'
+    assert values['is_processing_time_ms_in_expected_range'] == 'True'
+    assert values['frames_dropped'] == '1'  # paused frames are no fault
+    assert values['dropped.superseded'] == '1'
+    idle = {item.key: item.value for item in camera_status('camera', IDLE, ACTIVE, Limits()).values}
+    assert idle['processing_time_ms'] == idle['is_processing_time_ms_in_expected_range'] == 'n/a'
+
+
+def test_statistics_count_and_measure() -> None:
+    statistics = CameraStatistics()
+    for milliseconds in (10.0, 20.0, 30.0):
+        statistics.count_received()
+        statistics.count_published({'processing': milliseconds}, allowed_ms=15.0)
+    assert statistics.count_dropped('wrong_step') == 1
+    assert statistics.count_dropped('wrong_step', 2) == 3
+    snapshot = statistics.snapshot()
+    assert (snapshot.received, snapshot.published, snapshot.dropped) == (3, 3, {'wrong_step': 3})
+    assert snapshot.times_ms['processing'] == pytest.approx((20.0, 29.0, 30.0))
+    assert snapshot.too_slow_for_s > 0
+    assert snapshot.frame_rate_msg_hz > 0
+    statistics.count_published({'processing': 10.0}, allowed_ms=15.0)
+    assert statistics.snapshot().too_slow_for_s == 0

@@ -1,0 +1,117 @@
+"""Lifecycle, compressed input, simulated time, and ends: the node as a launch system handles it."""
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from lifecycle_msgs.msg import Transition
+from sensor_msgs.msg import CompressedImage
+
+from perception.ros.node_process import NodeProcess, NodeProcessError
+from tests.ros.user_node import UserNode, draw_image, raw_message
+
+pytestmark = pytest.mark.ros
+
+
+def _jpeg(image_rgb: np.ndarray) -> CompressedImage:
+    message = CompressedImage(format='jpeg')
+    _, data = cv2.imencode('.jpg', cv2.cvtColor(image_rgb, cv2.COLOR_RGB2BGR))
+    message.data.frombytes(data.tobytes())
+    return message
+
+
+def test_transitions(user: UserNode, tiny_checkpoint_path: Path, tmp_path: Path) -> None:
+    log = tmp_path / 'node.log'
+    parameters = {'model_path': str(tiny_checkpoint_path), 'autostart': False, 'score_thresold': 0.5}
+    with NodeProcess(namespace='/camera', parameters=parameters, log=log) as node:
+        assert user.state() == 'unconfigured'
+        assert user.change_state(Transition.TRANSITION_CONFIGURE)
+        assert user.state() == 'inactive'
+        assert user.images.get_subscription_count() == 0
+        assert user.change_state(Transition.TRANSITION_ACTIVATE)
+        user.wait_until_served()
+        user.ask(raw_message(draw_image()))
+
+        assert user.change_state(Transition.TRANSITION_DEACTIVATE)
+        user.wait_until(lambda: user.images.get_subscription_count() == 0, 'the node to unsubscribe')
+        assert user.change_state(Transition.TRANSITION_ACTIVATE)
+        user.wait_until_served()
+        user.ask(raw_message(draw_image()))
+
+        assert user.change_state(Transition.TRANSITION_DEACTIVATE)
+        assert user.change_state(Transition.TRANSITION_CLEANUP)
+        assert user.state() == 'unconfigured'
+        assert user.change_state(Transition.TRANSITION_CONFIGURE)
+        assert user.change_state(Transition.TRANSITION_ACTIVATE)
+        user.wait_for('vision_info', lambda info: info.database_version == 2)
+        user.wait_until_served()
+        user.ask(raw_message(draw_image()))
+
+        # Launch and terminal may both interrupt.
+        os.kill(node.pid, signal.SIGINT)
+        os.kill(node.pid, signal.SIGINT)
+        assert node.wait(20) == 0
+    text = log.read_text()
+    assert 'Traceback' not in text
+    assert "'score_thresold' is unknown and ignored: did you mean 'score_threshold'?" in text
+
+
+def test_compressed_images_under_simulated_time(user: UserNode, tiny_checkpoint_path: Path, tmp_path: Path) -> None:
+    log = tmp_path / 'node.log'
+    parameters = {'model_path': str(tiny_checkpoint_path), 'image_transport': 'compressed', 'use_sim_time': True}
+    with NodeProcess(namespace='/camera', parameters=parameters, log=log):
+        images = user.compressed_images
+        user.wait_until_served(images)
+        _, mask = user.ask(_jpeg(draw_image()), images)
+        assert (mask.height, mask.width) == (90, 151)
+
+        junk = CompressedImage(format='jpeg')
+        junk.data.frombytes(b'no picture at all')
+        cut = _jpeg(draw_image(200, 300))
+        cut.data = cut.data[: len(cut.data) // 2]
+        for message, reason in ((junk, 'undecodable'), (cut, 'truncated')):
+            user.stamp(message)
+            images.publish(message)
+            # There is no /clock: diagnostics go on all the same, and no age is made up.
+            values = user.diagnostics(lambda values, reason=reason: f'dropped.{reason}' in values)  # type: ignore[misc]
+            assert values['current_delay_from_realtime_ms'] == 'n/a'
+        user.ask(_jpeg(draw_image(61, 83)), images)
+    assert 'Traceback' not in log.read_text()
+
+
+def test_wrong_parameters_are_refused_at_start_with_the_reason(
+    user: UserNode, tiny_checkpoint_path: Path, tmp_path: Path
+) -> None:
+    truncated = tmp_path / 'truncated.safetensors'
+    truncated.write_bytes(tiny_checkpoint_path.read_bytes()[:5000])
+    cases = {
+        'model_path:=/no/such/file.safetensors': 'There is no checkpoint file /no/such/file.safetensors',
+        f'model_path:={truncated}': 'is not a readable safetensors file',
+        'device:=toaster': "Unknown device 'toaster'",
+        'backend:=toaster': 'backend must be one of',
+        'score_threshold:=7.5': 'score_threshold',
+        'score_threshold:=high': 'score_threshold',
+    }
+    # One process for all: each needs seconds to load its libraries.
+    program = 'import sys; from perception.ros.camera_node import main\n'
+    program += "for case in sys.argv[1:]: print('exit code', main(['--ros-args', '-p', case]), flush=True)"
+    result = subprocess.run([sys.executable, '-c', program, *cases], capture_output=True, text=True, timeout=100)
+    assert result.stdout.split('\n')[:-1] == ['exit code 1'] * len(cases), result.stderr
+    for said in cases.values():
+        assert said in result.stderr
+    assert 'Traceback' not in result.stderr
+
+
+def test_a_killed_node_is_noticed(user: UserNode, tiny_checkpoint_path: Path, tmp_path: Path) -> None:
+    parameters = {'model_path': str(tiny_checkpoint_path)}
+    with NodeProcess(namespace='/camera', parameters=parameters, log=tmp_path / 'node.log') as node:
+        node.check_alive()
+        os.kill(node.pid, signal.SIGKILL)
+        assert node.wait(20) == -signal.SIGKILL
+        with pytest.raises(NodeProcessError, match='ended with exit code -9'):
+            node.check_alive()
