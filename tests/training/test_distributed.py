@@ -1,0 +1,100 @@
+"""Two CPU processes give the same gradient as one on the joint batch: batch norm, losses and mean included."""
+
+from __future__ import annotations
+
+import socket
+from pathlib import Path
+
+import pytest
+import torch
+import torch.multiprocessing
+from lightning.fabric import Fabric
+from lightning.fabric.strategies import DDPStrategy
+from torch import Tensor, nn
+
+from perception.interfaces import PerceptionNetwork
+from tests.conftest import build_tiny_network
+from training.criterion import Criterion
+from training.data.sample import Sample
+from training.distributed import CpuSyncBatchNorm, sum_over_processes, synchronise_batch_norm
+
+IMAGE_HW = (96, 192)
+
+
+def _network() -> PerceptionNetwork:
+    """In double precision, so that only a wrong formula can make a difference; dropout differs between processes."""
+    network = build_tiny_network(image_hw=IMAGE_HW)
+    for module in network.modules():
+        if isinstance(module, nn.Dropout | nn.Dropout2d):
+            module.p = 0.0
+    return network.double().train()
+
+
+def _samples() -> list[Sample]:
+    """Four images: with everything, boxes only, a mask only, and one of many objects."""
+    generator = torch.Generator().manual_seed(0)
+    images = torch.randint(0, 256, (4, 3, *IMAGE_HW), generator=generator, dtype=torch.uint8)
+    mask = torch.randint(0, 11, IMAGE_HW, generator=generator, dtype=torch.uint8)
+    partly = mask.clone()
+    partly[:, 50:] = 255
+    box = torch.tensor([[10.0, 20.0, 60.0, 70.0]])
+    many = torch.tensor([[5.0, 5.0, 40.0, 30.0], [80.0, 10.0, 120.0, 90.0], [100.0, 50.0, 180.0, 90.0]])
+    return [
+        Sample(image=images[0], boxes=box, labels=torch.tensor([1]), mask=mask),
+        Sample(image=images[1], boxes=box, labels=torch.tensor([2])),
+        Sample(image=images[2], mask=partly),
+        Sample(image=images[3], boxes=many, labels=torch.tensor([0, 1, 0]), mask=partly),
+    ]
+
+
+def _gradients(network: PerceptionNetwork, total: Tensor) -> dict[str, Tensor]:
+    return {name: p.grad.clone() for name, p in network.named_parameters() if p.grad is not None}
+
+
+def _train_one_process(rank: int, port: int, output: Path) -> None:
+    import os
+
+    os.environ |= {'MASTER_ADDR': '127.0.0.1', 'MASTER_PORT': str(port), 'NODE_RANK': '0'}
+    os.environ |= {'LOCAL_RANK': str(rank), 'RANK': str(rank), 'WORLD_SIZE': '2', 'LOCAL_WORLD_SIZE': '2'}
+    torch.set_num_threads(1)
+    fabric = Fabric(accelerator='cpu', devices=2, strategy=DDPStrategy(forward_sync_buffers=False))
+    fabric.launch()
+    network = _network()
+    synchronise_batch_norm(network, fabric)
+    assert any(isinstance(module, CpuSyncBatchNorm) for module in network.modules())
+    module = fabric.setup_module(network)
+    samples = _samples()[2 * rank : 2 * rank + 2]
+    result = module(torch.stack([sample.image for sample in samples]))
+    total = Criterion(reduce=sum_over_processes(fabric))(network, result, samples)['total']  # type: ignore[arg-type]
+    fabric.backward(total)
+    if rank == 0:
+        buffers = {name: value for name, value in network.named_buffers() if 'running' in name}
+        torch.save({'gradients': _gradients(network, total), 'buffers': buffers}, output)
+
+
+def test_two_processes_are_one(tmp_path: Path) -> None:
+    with socket.socket() as probe:
+        probe.bind(('127.0.0.1', 0))
+        port = probe.getsockname()[1]
+    output = tmp_path / 'gradients.pt'
+    torch.multiprocessing.spawn(_train_one_process, (port, output), nprocs=2)
+    together = torch.load(output, weights_only=True)
+
+    network, samples = _network(), _samples()
+    result = network(torch.stack([sample.image for sample in samples]))
+    total = Criterion()(network, result, samples)['total']  # type: ignore[arg-type]
+    total.backward()
+    alone = _gradients(network, total)
+    assert alone.keys() == together['gradients'].keys()
+    for name, gradient in alone.items():
+        torch.testing.assert_close(together['gradients'][name], gradient, rtol=1e-6, atol=1e-9, msg=name)
+    for name, buffer in together['buffers'].items():
+        torch.testing.assert_close(buffer, network.get_buffer(name), rtol=1e-6, atol=1e-9, msg=name)
+
+
+@pytest.mark.parametrize('training', [True, False])
+def test_a_single_process_keeps_its_norms(training: bool) -> None:
+    network = _network().train(training)
+    before = [type(module) for module in network.modules()]
+    synchronise_batch_norm(network, Fabric(accelerator='cpu', devices=1))
+    assert [type(module) for module in network.modules()] == before

@@ -1,0 +1,169 @@
+"""The mask loss against plain loops and closed forms, and its options for thin and rare classes."""
+
+import math
+
+import pytest
+import torch
+from torch import Tensor
+
+from perception.errors import ConfigError
+from training.segmentation_loss import (
+    SegmentationLossConfig,
+    count_learned_pixels,
+    count_pixels,
+    dice_losses,
+    resolve_class_weights,
+    segmentation_names,
+    segmentation_terms,
+)
+
+CLASSES = 4
+
+
+def draw(images: int = 2, outputs: int = 3) -> tuple[list[Tensor], Tensor]:
+    generator = torch.Generator().manual_seed(0)
+    logits = [3 * torch.randn(images, CLASSES, 5, 6, generator=generator, dtype=torch.float64) for _ in range(outputs)]
+    target = torch.randint(0, CLASSES, (images, 5, 6), generator=generator, dtype=torch.uint8)
+    target[0, :2] = 255
+    return logits, target
+
+
+def pixel_losses(logits: Tensor, target: Tensor, weights: tuple[float, ...] = (1.0,) * CLASSES) -> list[list[float]]:
+    """-log of the softmax of the true class of each labelled pixel, image by image."""
+    losses: list[list[float]] = []
+    for scores, classes in zip(logits.permute(0, 2, 3, 1).tolist(), target.tolist(), strict=True):
+        pairs = [pair for rows in zip(scores, classes, strict=True) for pair in zip(*rows, strict=True)]
+        losses.append(
+            [
+                weights[label] * (math.log(sum(math.exp(score) for score in pixel)) - pixel[label])
+                for pixel, label in pairs
+                if label != 255
+            ]
+        )
+    return losses
+
+
+def compute(outputs: list[Tensor], target: Tensor, config: SegmentationLossConfig) -> dict[str, Tensor]:
+    pixels = count_learned_pixels(target, config.hard_share).sum()
+    return segmentation_terms(
+        outputs, target, config, per_pixel=1 / pixels.double(), per_image=torch.tensor(1 / len(target))
+    )
+
+
+def test_published_loss_is_the_pixel_mean_of_three_outputs() -> None:
+    outputs, target = draw()
+    terms = compute(outputs, target, SegmentationLossConfig())
+    assert tuple(sorted(terms)) == tuple(sorted(segmentation_names(SegmentationLossConfig())))
+    assert all(term.shape == () for term in terms.values())
+    means = [sum(map(sum, losses)) / sum(map(len, losses)) for losses in (pixel_losses(o, target) for o in outputs)]
+    assert terms['segmentation_main'].item() == pytest.approx(means[0])
+    assert terms['segmentation_auxiliary1'].item() == pytest.approx(means[1])
+    assert terms['segmentation_auxiliary2'].item() == pytest.approx(means[2])
+    assert terms['segmentation'].item() == pytest.approx(means[0] + 0.6 * means[1] + 0.5 * means[2])
+
+
+def test_unlabelled_pixels_have_no_gradient() -> None:
+    (logits,), target = draw(outputs=1)
+    logits.requires_grad_()
+    compute([logits], target, SegmentationLossConfig())['segmentation'].backward()
+    assert logits.grad is not None
+    assert (logits.grad[0, :, :2] == 0).all()
+    assert (logits.grad[0, :, 2:].abs().sum(dim=0) > 0).all()
+
+
+def test_class_weights_multiply_pixels_and_leave_the_divisor() -> None:
+    outputs, target = draw(outputs=1)
+    weights = (0.5, 2.0, 1.0, 3.0)
+    losses = pixel_losses(outputs[0], target, weights)
+    terms = compute(outputs, target, SegmentationLossConfig(class_weights=weights))
+    assert terms['segmentation'].item() == pytest.approx(sum(map(sum, losses)) / sum(map(len, losses)))
+
+
+def test_hard_share_takes_the_largest_losses_of_each_image() -> None:
+    outputs, target = draw(outputs=1)
+    hardest = []
+    for losses in pixel_losses(outputs[0], target):
+        hardest += sorted(losses, reverse=True)[: math.ceil(0.3 * len(losses))]
+    terms = compute(outputs, target, SegmentationLossConfig(hard_share=0.3))
+    assert count_learned_pixels(target, 0.3).sum() == len(hardest)
+    assert terms['segmentation'].item() == pytest.approx(sum(hardest) / len(hardest))
+
+
+def test_dice_in_closed_form() -> None:
+    # Two pixels of class 0 and one of class 1, all at probability 1/2; the last pixel is unlabelled.
+    logits = torch.zeros(1, 2, 1, 4)
+    target = torch.tensor([[[0, 0, 1, 255]]], dtype=torch.uint8)
+    dice0, dice1 = 2 * 1 / (1.5 + 2), 2 * 0.5 / (1.5 + 1)
+    assert dice_losses(logits, target).tolist() == pytest.approx([1 - (dice0 + dice1) / 2])
+
+
+def test_dice_counts_a_class_of_one_pixel_as_much_as_a_large_one() -> None:
+    target = torch.zeros(2, 8, 8, dtype=torch.uint8)
+    target[:, 4, 4] = 1
+    logits = torch.zeros(2, 3, 8, 8)
+    logits[:, 0] = 20.0
+    logits[0, :, 4, 4] = torch.tensor([0.0, 20.0, 0.0])  # the second image misses the pixel
+    found, missed = dice_losses(logits, target).tolist()
+    assert found == pytest.approx(0, abs=1e-4)
+    assert missed == pytest.approx(0.5, abs=0.01)
+
+
+def test_dice_is_a_term_of_its_own_weight() -> None:
+    outputs, target = draw(outputs=1)
+    terms = compute(outputs, target, SegmentationLossConfig(dice_weight=0.7))
+    assert terms['segmentation_dice'].item() == pytest.approx(dice_losses(outputs[0], target).mean().item())
+    expected = terms['segmentation_main'] + 0.7 * terms['segmentation_dice']
+    torch.testing.assert_close(terms['segmentation'], expected)
+
+
+def test_a_mask_without_labels_gives_zero_and_finite_gradients() -> None:
+    logits = torch.randn(1, CLASSES, 4, 4, requires_grad=True)
+    target = torch.full((1, 4, 4), 255, dtype=torch.uint8)
+    config = SegmentationLossConfig(dice_weight=1.0, hard_share=0.5)
+    terms = segmentation_terms([logits], target, config, per_pixel=torch.tensor(1.0), per_image=torch.tensor(1.0))
+    terms['segmentation'].backward()
+    assert terms['segmentation'] == 0
+    assert logits.grad is not None
+    assert (logits.grad == 0).all()
+
+
+@pytest.mark.parametrize(
+    'options', [{}, {'hard_share': 0.5}, {'dice_weight': 1.0}, {'class_weights': (1.0, 2.0, 3.0, 4.0)}]
+)
+def test_gradients_are_those_of_finite_differences(options: dict[str, object]) -> None:
+    (logits,), target = draw(images=1, outputs=1)
+    config = SegmentationLossConfig(**options)  # type: ignore[arg-type]
+    assert torch.autograd.gradcheck(lambda x: compute([x], target, config)['segmentation'], logits.requires_grad_())
+
+
+def test_pixels_are_counted_without_the_unlabelled() -> None:
+    masks = [torch.tensor([[0, 1, 255]], dtype=torch.uint8), torch.tensor([[1], [3]], dtype=torch.uint8)]
+    assert count_pixels(masks, CLASSES).tolist() == [1, 2, 0, 1]
+
+
+def test_balanced_weights_keep_the_scale_of_the_loss() -> None:
+    counts = torch.tensor([10_000, 2_500, 100, 1, 0])
+    config = SegmentationLossConfig(class_weights='balanced', balance_limit=20.0)
+    weights = torch.tensor(resolve_class_weights(config, counts).class_weights, dtype=torch.float64)
+    assert ((weights * counts).sum() / counts.sum()).item() == pytest.approx(1)
+    # Root of the inverse frequency, cut at 20.
+    assert (weights / weights[0]).tolist() == pytest.approx([1, 2, 10, 20, 20])
+
+
+def test_given_weights_are_not_balanced() -> None:
+    config = SegmentationLossConfig(class_weights=(1.0, 2.0))
+    assert resolve_class_weights(config, torch.tensor([1, 1])) is config
+
+
+def test_weights_that_do_not_fit_are_refused() -> None:
+    outputs, target = draw()
+    with pytest.raises(ConfigError, match='4 classes'):
+        compute(outputs, target, SegmentationLossConfig(class_weights=(1.0, 2.0)))
+    with pytest.raises(ConfigError, match='2 auxiliary outputs'):
+        compute(outputs, target, SegmentationLossConfig(auxiliary_weights=(1.0,)))
+
+
+@pytest.mark.parametrize('setting', [{'class_weights': 'equal'}, {'hard_share': 0.0}, {'balance_limit': 0.5}])
+def test_settings_out_of_range_are_refused(setting: dict[str, object]) -> None:
+    with pytest.raises(ConfigError, match=next(iter(setting))):
+        SegmentationLossConfig(**setting)  # type: ignore[arg-type]

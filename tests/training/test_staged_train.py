@@ -1,0 +1,210 @@
+"""A whole run: phases, checkpoints, kill and resume to the bit, and every way in which it must stop and say so."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import yaml
+from safetensors.torch import load_file
+
+from perception.checkpoint import load_checkpoint
+from perception.errors import ConfigError
+from tests.conftest import TINY_CONFIG
+from training.configuration import TrainingConfig, parse_arguments
+from training.data.synthetic_street import main as draw_streets
+from training.errors import TrainingError
+from training.run_folder import RunFolder
+from training.staged_train import train
+
+PHASES = [
+    {'name': 'joint', 'iterations': 3, 'learning_rate': 1e-3},
+    {
+        'name': 'segmentation',
+        'trains': ['encoder', 'bottleneck', 'decoder', 'mask_head'],
+        'detect': False,
+        'w_det': 0.0,
+        'iterations': 3,
+        'learning_rate': 1e-3,
+    },
+    {
+        'name': 'detection',
+        'trains': ['detection_head'],
+        'segment': False,
+        'w_seg': 0.0,
+        'iterations': 4,
+        'learning_rate': 1e-4,
+    },
+    {'name': 'fine_tuning', 'iterations': 3, 'learning_rate': 1e-4},
+]
+
+
+@pytest.fixture(scope='module')
+def streets(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp('streets')
+    size = ['--size', '96x192', '--sequence-frames', '4']
+    assert draw_streets(['--output', str(root), '--train', '8', '--val', '2', '--test', '0', '--overwrite', *size]) == 0
+    return root
+
+
+@pytest.fixture
+def config_file(streets: Path, tmp_path: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run of 13 steps in four phases, as a file."""
+    values: dict[str, Any] = {
+        'data': [{'name': 'cityscapes', 'root': str(streets), 'split': 'train'}],
+        'validation': [{'name': 'cityscapes', 'root': str(streets), 'split': 'val'}],
+        'network': 'interdependent',
+        'network_config': json.loads(json.dumps(TINY_CONFIG)),
+        'image_hw': [96, 192],
+        'phases': PHASES,
+        'batch_size': 2,
+        'workers': 0,
+        'threads': 1,
+        'save_every': 2,
+        'log_every': 1,
+        'average_decay': 0.9,
+        'cache': str(tmp_path_factory.getbasetemp() / 'cache'),
+        'output': str(tmp_path / 'run'),
+    }
+    path = tmp_path / 'config.yaml'
+    path.write_text(yaml.safe_dump(values))
+    return path
+
+
+def _config(path: Path, *options: str) -> TrainingConfig:
+    config, _ = parse_arguments(['--config', str(path), *options])
+    return config
+
+
+def _weights(folder: Path) -> dict[str, torch.Tensor]:
+    return load_file(folder / 'last.safetensors')
+
+
+def test_killed_and_resumed_run_ends_with_the_same_bits(config_file: Path, tmp_path: Path) -> None:
+    whole = train(_config(config_file, '--output', str(tmp_path / 'whole')))
+
+    killed = tmp_path / 'killed'
+    command = [sys.executable, 'training/staged_train.py', '--config', str(config_file), '--output', str(killed)]
+    process = subprocess.Popen(command, stderr=subprocess.DEVNULL)
+    _wait_for_step(killed / 'metrics.jsonl', 5, process)
+    os.kill(process.pid, signal.SIGKILL)
+    assert process.wait() == -signal.SIGKILL
+    assert 2 <= torch.load(killed / 'state.pt', weights_only=True)['step'] < 13
+
+    train(_config(config_file, '--output', str(killed)), resume=True)
+    expected, found = _weights(whole), _weights(killed)
+    assert expected.keys() == found.keys()
+    assert all(torch.equal(expected[name], found[name]) for name in expected)
+
+    def losses(folder: Path) -> list[tuple[int, dict[str, float]]]:
+        records = [json.loads(line) for line in (folder / 'metrics.jsonl').read_text().splitlines()]
+        return [(record['step'], record['losses']) for record in records if 'losses' in record]
+
+    assert losses(killed) == losses(whole)
+    assert [step for step, _ in losses(whole)] == list(range(1, 14))
+
+
+def _wait_for_step(metrics: Path, step: int, process: subprocess.Popen[bytes]) -> None:
+    deadline = time.monotonic() + 100
+    while not (metrics.exists() and f'"step": {step}' in metrics.read_text()):
+        assert process.poll() is None, 'the run ended before it could be killed'
+        assert time.monotonic() < deadline
+        time.sleep(0.01)  # a file gives no event to wait for
+
+
+def test_run_folder_and_checkpoint_describe_the_run(config_file: Path) -> None:
+    config = _config(config_file)
+    folder = train(config)
+    names = {path.name for path in folder.iterdir()}
+    assert names == {
+        'config.yaml',
+        'environment.json',
+        'metrics.jsonl',
+        'tensorboard',
+        'state.pt',
+        'last.safetensors',
+        'best.safetensors',
+    }
+    checkpoint = load_checkpoint(folder / 'last.safetensors')
+    assert checkpoint.provenance['phase'] == 'fine_tuning'
+    assert checkpoint.provenance['step'] == checkpoint.provenance['of'] == 13
+    assert set(checkpoint.provenance['validation']) >= {'mean_iou', 'sum'}
+    # Anchors were clustered from the training boxes.
+    assert checkpoint.network.config.anchors_wh != replace(checkpoint.network.config).__class__().anchors_wh
+    records = [json.loads(line) for line in (folder / 'metrics.jsonl').read_text().splitlines()]
+    phases = [record['phase'] for record in records if 'losses' in record]
+    assert phases == ['joint'] * 3 + ['segmentation'] * 3 + ['detection'] * 4 + ['fine_tuning'] * 3
+    by_phase = {record['phase']: record['losses'] for record in records if 'losses' in record}
+    assert by_phase['segmentation']['detection'] == 0 < by_phase['segmentation']['segmentation']
+    assert by_phase['detection']['segmentation'] == 0 < by_phase['detection']['detection']
+
+    with pytest.raises(ConfigError, match='holds a run already'):
+        train(config)
+    with pytest.raises(ConfigError, match='other values of batch_size'):
+        train(replace(config, batch_size=4), resume=True)
+
+
+def test_phase_three_changes_no_bit_of_the_frozen_parts(config_file: Path, tmp_path: Path) -> None:
+    joint = train(_config(config_file, '--average_decay', '0', '--phases', json.dumps(PHASES[:1])))
+    options = ['--average_decay', '0', '--phases', json.dumps(PHASES[2:3]), '--output', str(tmp_path / 'detection')]
+    frozen = train(_config(config_file, *options, '--start_from', str(joint / 'last.safetensors')))
+    before, after = _weights(joint), _weights(frozen)
+    changed = {name.split('.')[0] for name in before if not torch.equal(before[name], after[name])}
+    assert changed == {'detection_head'}
+
+
+def test_a_loss_that_is_not_a_number_stops_with_its_name(config_file: Path, tmp_path: Path) -> None:
+    phases = json.dumps([{'name': 'joint', 'iterations': 40, 'learning_rate': 1e30}])
+    with pytest.raises(TrainingError, match=r"Phase 'joint', step \d+: .*= (nan|inf)"):
+        train(_config(config_file, '--phases', phases, '--save_every', '1', '--average_decay', '0'))
+    kept = load_checkpoint(tmp_path / 'run' / 'last.safetensors')
+    assert kept.provenance['step'] >= 1
+
+
+def test_a_full_disk_leaves_the_last_state_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = RunFolder(tmp_path / 'run', {'seed': 0}, resume=False)
+    folder.save_state({'step': 1, 'weights': torch.ones(3)})
+
+    def full(descriptor: int) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, 'fsync', full)
+    with pytest.raises(TrainingError, match='No space left on device'):
+        folder.save_state({'step': 2, 'weights': torch.zeros(3)})
+    assert folder.load_state() == {'step': 1, 'weights': pytest.approx(torch.ones(3))}
+    assert not list((tmp_path / 'run').glob('*.partial'))
+
+
+@pytest.mark.parametrize(
+    ('options', 'said'),
+    [
+        (['--batch_sise', '3'], 'batch_sise'),
+        (['--batch_size', 'many'], 'batch_size'),
+        (['--network_config', '{"stem_widht": 8}'], 'stem_width'),
+        (['--network', 'interdependant'], 'interdependent'),
+    ],
+)
+def test_wrong_options_are_refused(
+    config_file: Path, capsys: pytest.CaptureFixture[str], options: list[str], said: str
+) -> None:
+    with pytest.raises((ConfigError, SystemExit)) as refusal:
+        train(_config(config_file, *options))
+    # Values are refused by us, names and types by the command line, which prints the reason and exits.
+    assert said in f'{refusal.value} {capsys.readouterr().err}'
+
+
+@pytest.mark.parametrize('path', sorted(Path('config/training').glob('*.yaml')), ids=lambda path: path.stem)
+def test_presets_are_valid(path: Path) -> None:
+    config = _config(path)
+    assert config.iterations > 0
+    assert path.read_text().startswith('# python training/staged_train.py --config')

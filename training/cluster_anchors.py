@@ -1,0 +1,194 @@
+"""Anchors for a data set: k-means of its box sizes at network size, with 1 - IoU as the distance.
+
+Redmon and Farhadi ("YOLO9000", section 2): by the Euclidean distance, large boxes would rule. The interdependent
+network takes nine, sorted by area. Boxes are taken as annotated, without augmentation: a seed repeats the result.
+
+    python -m training.cluster_anchors --dataset camvid --root DIR --split train --size 384x768
+
+For a mixture, repeat --dataset and --root. Shape letters: N boxes, k anchors.
+"""
+
+from __future__ import annotations
+
+import argparse
+import re
+import sys
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+from tqdm import tqdm
+
+from perception.boxes import pairwise_size_iou, xyxy_to_cxcywh
+from perception.errors import ConfigError, MissingDependencyError, PerceptionError
+from training.data import build_dataset
+from training.data.sample import Sample
+
+MAX_ROUNDS = 300
+
+
+@dataclass(frozen=True, kw_only=True)
+class AnchorClusters:
+    """The outcome of ``cluster_anchors``."""
+
+    anchors_wh: tuple[tuple[float, float], ...]
+    """Width and height in input pixels, to 0.1, by growing area: as a network's configuration takes them."""
+    mean_best_iou: float
+    """Mean over the boxes of the IoU with their best anchor."""
+
+
+def cluster_anchors(sizes_wh: Tensor, *, count: int = 9, seed: int = 0, restarts: int = 10) -> AnchorClusters:
+    """Find the anchors that a set of boxes is nearest to.
+
+    Args:
+        sizes_wh: (N, 2) widths and heights in input pixels.
+        count: k, how many anchors.
+        seed: The same seed and sizes give the same anchors.
+        restarts: Runs from other random starts; the one with the best mean IoU is kept.
+
+    Raises:
+        ConfigError: If there are fewer different sizes than anchors.
+    """
+    sizes = sizes_wh.double()
+    different = len(sizes.unique(dim=0))
+    if different < count:
+        raise ConfigError(
+            f'{count} anchors need as many different box sizes, but there are {different}; give more data.'
+        )
+    generator = torch.Generator().manual_seed(seed)
+    runs = [_converge(sizes, _spread_start(sizes, count, generator)) for _ in range(restarts)]
+    best = max(runs, key=lambda anchors: _best_iou(sizes, anchors).mean().item())
+    # Sorted after rounding, which can swap two of nearly equal area.
+    rounded = [(max(round(width, 1), 0.1), max(round(height, 1), 0.1)) for width, height in best.tolist()]
+    anchors = sorted(rounded, key=lambda wh: (wh[0] * wh[1], wh))
+    mean_iou = _best_iou(sizes, torch.tensor(anchors, dtype=sizes.dtype)).mean().item()
+    return AnchorClusters(anchors_wh=tuple(anchors), mean_best_iou=mean_iou)
+
+
+def _spread_start(sizes: Tensor, count: int, generator: torch.Generator) -> Tensor:
+    """k-means++: each next centre is a box drawn with the square of its distance from the nearest centre so far."""
+    first = torch.randint(len(sizes), (1,), generator=generator)
+    chosen = sizes[first]  # (1, 2)
+    while len(chosen) < count:
+        distance = 1 - _best_iou(sizes, chosen)
+        drawn = torch.multinomial(distance.clamp(min=0).square(), 1, generator=generator)
+        chosen = torch.cat((chosen, sizes[drawn]))
+    return chosen
+
+
+def _converge(sizes: Tensor, anchors: Tensor) -> Tensor:
+    """Lloyd's rounds until no box changes its anchor; an anchor that lost all its boxes stays where it was."""
+    owner = torch.full((len(sizes),), -1)
+    for _ in range(MAX_ROUNDS):
+        nearest = pairwise_size_iou(sizes, anchors).argmax(dim=1)  # (N,)
+        if torch.equal(nearest, owner):
+            break
+        owner = nearest
+        members = torch.bincount(owner, minlength=len(anchors))[:, None]  # (k, 1)
+        sums = torch.zeros_like(anchors).index_add_(0, owner, sizes)
+        anchors = torch.where(members > 0, sums / members.clamp(min=1), anchors)
+    return anchors
+
+
+def _best_iou(sizes: Tensor, anchors: Tensor) -> Tensor:
+    return pairwise_size_iou(sizes, anchors).amax(dim=1)
+
+
+def box_sizes(samples: Iterable[Sample], image_hw: tuple[int, int]) -> Tensor:
+    """Sizes of all boxes, with their images stretched to the network input -> (N, 2) in its pixels."""
+    height, width = image_hw
+    sizes = [torch.zeros(0, 2)]
+    for sample in samples:
+        if sample.boxes is not None:
+            scale = torch.tensor([width / sample.image.shape[2], height / sample.image.shape[1]])
+            sizes.append(xyxy_to_cxcywh(sample.boxes)[:, 2:] * scale)
+    return torch.cat(sizes)
+
+
+def _counted(datasets: Sequence[Iterable[Sample]], progress: tqdm[Any]) -> Iterator[Sample]:
+    for dataset in datasets:
+        for sample in dataset:
+            yield sample
+            progress.update()
+
+
+def draw_clusters(sizes_wh: Tensor, clusters: AnchorClusters, path: Path) -> None:
+    """Write a picture of all box sizes with the anchors among them, on logarithmic axes.
+
+    Raises:
+        MissingDependencyError: If matplotlib is not installed.
+    """
+    try:
+        from matplotlib.figure import Figure
+    except ImportError as error:
+        raise MissingDependencyError('The picture needs matplotlib: pip install matplotlib.') from error
+    figure = Figure(figsize=(6, 5), layout='constrained')
+    axes = figure.add_subplot(
+        xscale='log',
+        yscale='log',
+        xlabel='width in pixels',
+        ylabel='height in pixels',
+        title=f'{len(sizes_wh)} boxes, mean best IoU {clusters.mean_best_iou:.3f}',
+    )
+    axes.scatter(sizes_wh[:, 0], sizes_wh[:, 1], s=3, alpha=0.3, linewidths=0)
+    widths, heights = zip(*clusters.anchors_wh, strict=True)
+    axes.scatter(widths, heights, s=60, marker='x', color='tab:red')
+    for number, size in enumerate(clusters.anchors_wh):
+        axes.annotate(str(number), size, xytext=(5, 5), textcoords='offset points', color='tab:red')
+    figure.savefig(path, dpi=120)
+
+
+def _parse_size(text: str) -> tuple[int, int]:
+    match = re.fullmatch(r'(\d+)x(\d+)', text)
+    if not match:
+        raise ConfigError(f'Size {text!r} is not HEIGHTxWIDTH in pixels; write for example 384x768.')
+    return int(match[1]), int(match[2])
+
+
+def _parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog='python -m training.cluster_anchors', description='Cluster the box sizes of a data set into anchors.'
+    )
+    parser.add_argument('--dataset', action='append', required=True, metavar='NAME', help='a data set; may be repeated')
+    parser.add_argument('--root', action='append', type=Path, required=True, metavar='DIR', help='folder of each')
+    parser.add_argument('--split', default='train', help='default train')
+    parser.add_argument('--size', default='384x768', metavar='HxW', help='network input in pixels; default 384x768')
+    parser.add_argument('--anchors', type=int, default=9, help='default 9')
+    parser.add_argument('--seed', type=int, default=0, help='default 0')
+    parser.add_argument('--picture', type=Path, help='write a scatter of the sizes with the anchors to this file')
+    return parser.parse_args(arguments)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """The command: prints lines for a training configuration; returns the exit status."""
+    options = _parse_arguments(arguments)
+    try:
+        if len(options.dataset) != len(options.root):
+            raise ConfigError(
+                f'{len(options.dataset)} data sets but {len(options.root)} folders; give one --root each.'
+            )
+        image_hw = _parse_size(options.size)
+        datasets = [build_dataset(*pair, options.split) for pair in zip(options.dataset, options.root, strict=True)]
+        with tqdm(total=sum(map(len, datasets)), desc='images', disable=None) as progress:
+            sizes = box_sizes(_counted(datasets, progress), image_hw)
+        clusters = cluster_anchors(sizes, count=options.anchors, seed=options.seed)
+        if options.picture:
+            draw_clusters(sizes, clusters, options.picture)
+    except PerceptionError as error:
+        print(error, file=sys.stderr)
+        return 2
+    print(
+        f'# {" + ".join(options.dataset)}, {options.split} at {options.size}: {len(sizes)} boxes, seed {options.seed}'
+    )
+    print(f'# mean best IoU {clusters.mean_best_iou:.3f}')
+    print('anchors_wh:')
+    for width, height in clusters.anchors_wh:
+        print(f'  - [{width}, {height}]')
+    return 0
+
+
+if __name__ == '__main__':
+    sys.exit(main())

@@ -1,0 +1,161 @@
+"""TrainingConfig: every figure of a run, as read from a YAML file and overridden on the command line."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from jsonargparse import ArgumentParser
+
+from perception.errors import ConfigError
+from perception.interfaces import InputSpec
+from training.criterion import CriterionConfig
+from training.data.transforms import TrainTransformConfig
+from training.phases import PAPER_PHASES, OptimizerConfig, Phase
+from training.schedule import ScheduleConfig
+
+
+@dataclass(frozen=True, kw_only=True)
+class DataConfig:
+    """One data set of a mixture.
+
+    Attributes:
+        name: A name in training.data.DATASETS.
+        root: Its folder; ``~`` is the home folder.
+        split: ``train``, ``val`` or ``test``.
+        share: Relative share of the draws; None gives every sample of the mixture the same.
+        options: What the reader takes besides.
+    """
+
+    name: str
+    root: str
+    split: str = 'train'
+    share: float | None = None
+    options: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainingConfig:
+    """A run. The defaults are the interdependent paper's; what is trained on has none.
+
+    Attributes:
+        data: What is trained on; several data sets are mixed.
+        validation: What chooses the checkpoint; its images are never trained on.
+        network: A name in perception.networks.NETWORKS.
+        network_config: Overrides of its preset.
+        image_hw: Height and width of the network input.
+        imagenet_weights: State dict file of an ordinary ResNet-50, or ``torchvision``; empty: He initialisation.
+        start_from: Checkpoint whose weights the run starts with; its network and anchors are taken, too.
+        anchors: ``cluster`` finds them in the training boxes, ``preset`` keeps the configuration's.
+        transform: Augmentation; its image_hw is set from the above.
+        cache: Folder for prepared caches.
+        batch_size: Samples per step, over all processes together.
+        clip_norm: Largest norm of the gradient; 0: not clipped.
+        average_decay: Exponential moving average of the weights, which is then validated and kept; 0: none.
+        seed: Decides initial weights, order, augmentation and dropout.
+        accelerator, devices, num_nodes, precision: As Lightning Fabric takes them.
+        workers: Loader processes for each training process.
+        threads: CPU threads of each training process; 0: PyTorch's choice.
+        save_every: Steps between states from which a killed run goes on.
+        validate_every: Steps between validations; 0: at the end of each phase only.
+        log_every: Steps between lines in metrics.jsonl.
+        select_by: Which validation figure chooses ``best.safetensors``.
+        output: The run's folder.
+    """
+
+    data: tuple[DataConfig, ...]
+    validation: tuple[DataConfig, ...] = ()
+    network: str = 'interdependent'
+    network_config: dict[str, Any] = field(default_factory=dict)
+    image_hw: tuple[int, int] = (384, 768)
+    imagenet_weights: str = ''
+    start_from: str = ''
+    anchors: Literal['cluster', 'preset'] = 'cluster'
+    transform: TrainTransformConfig = field(default_factory=TrainTransformConfig)
+    criterion: CriterionConfig = field(default_factory=CriterionConfig)
+    optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
+    schedule: ScheduleConfig = field(default_factory=ScheduleConfig)
+    phases: tuple[Phase, ...] = PAPER_PHASES
+    cache: str = 'out/cache'
+    batch_size: int = 8
+    clip_norm: float = 0.0
+    average_decay: float = 0.0
+    seed: int = 0
+    accelerator: str = 'auto'
+    devices: int = 1
+    num_nodes: int = 1
+    precision: Literal['32-true', 'bf16-mixed', '16-mixed'] = '32-true'
+    workers: int = 2
+    threads: int = 0
+    save_every: int = 500
+    validate_every: int = 0
+    log_every: int = 20
+    select_by: Literal['mean_iou', 'mean_ap50', 'sum'] = 'sum'
+    output: str = 'out/training/run'
+
+    def __post_init__(self) -> None:
+        if not self.data or not self.phases:
+            raise ConfigError('A run needs at least one data set and one phase.')
+        shares = [data.share for data in self.data]
+        if any(share is None for share in shares) and any(share is not None for share in shares):
+            raise ConfigError(f'Give every data set of the mixture a share, or none of them; got {shares}.')
+        processes = self.devices * self.num_nodes
+        if self.batch_size < 1 or processes < 1 or self.batch_size % processes:
+            raise ConfigError(f'batch_size {self.batch_size} must be a multiple of the {processes} processes.')
+        if min(self.save_every, self.log_every) < 1 or self.validate_every < 0:
+            raise ConfigError('save_every and log_every must be at least 1, validate_every at least 0.')
+        if not 0 <= self.average_decay < 1 or self.clip_norm < 0:
+            raise ConfigError('average_decay must lie in [0, 1) and clip_norm be at least 0.')
+
+    @property
+    def input_spec(self) -> InputSpec:
+        return InputSpec(image_hw=self.image_hw)
+
+    @property
+    def iterations(self) -> int:
+        """Optimizer steps of all phases."""
+        return sum(phase.iterations for phase in self.phases)
+
+
+def build_parser() -> ArgumentParser:
+    """The command line: every field of TrainingConfig is an option, ``--config`` reads them from YAML."""
+    parser = ArgumentParser(
+        prog='python training/staged_train.py',
+        description='Train a joint network in phases. Options override the configuration file.',
+    )
+    parser.add_argument('--config', action='config', help='a file of config/training/')
+    parser.add_class_arguments(TrainingConfig)
+    parser.add_argument('--resume', action='store_true', help="go on from the run folder's last saved state")
+    return parser
+
+
+def parse_arguments(arguments: Sequence[str] | None = None) -> tuple[TrainingConfig, bool]:
+    """Read configuration file and command line.
+
+    Returns:
+        The configuration, and whether to resume.
+
+    Raises:
+        ConfigError: If a value is out of range. A wrong option or type ends the program with a usage message.
+    """
+    parser = build_parser()
+    values = parser.instantiate(parser.parse_args(arguments))
+    fields = {name: getattr(values, name) for name in TrainingConfig.__dataclass_fields__}
+    for name in ('data', 'validation', 'phases'):
+        fields[name] = tuple(fields[name])
+    return TrainingConfig(**fields), bool(values.resume)
+
+
+def config_values(config: TrainingConfig) -> dict[str, Any]:
+    """The configuration as plain JSON values, as run folders and checkpoints keep it."""
+
+    def plain(value: Any) -> Any:
+        if isinstance(value, dict):
+            return {key: plain(item) for key, item in value.items()}
+        if isinstance(value, list | tuple):
+            return [plain(item) for item in value]
+        return str(value) if isinstance(value, Path) else value
+
+    return plain(asdict(config))

@@ -1,0 +1,62 @@
+"""SceneDataset: the door of every data set, and the fingerprint that its prepared cache is kept under."""
+
+from __future__ import annotations
+
+import hashlib
+import inspect
+import json
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+
+from torch.utils.data import Dataset
+
+from perception.interfaces import LabelSpace
+from training.data.sample import Sample
+
+
+class SceneDataset(Dataset[Sample], ABC):
+    """A map-style data set of samples.
+
+    Attributes:
+        name: Its name in DATASETS and its split, for example ``camvid-train``.
+        labels: The label space that its class ids count in.
+    """
+
+    name: str
+    labels: LabelSpace
+
+    @abstractmethod
+    def __len__(self) -> int: ...
+
+    @abstractmethod
+    def __getitem__(self, index: int) -> Sample: ...
+
+    def __iter__(self) -> Iterator[Sample]:
+        return (self[index] for index in range(len(self)))
+
+    @abstractmethod
+    def fingerprint(self) -> str:
+        """A hexadecimal digest that changes whenever the samples may have changed."""
+
+
+def fingerprint_files(reader: SceneDataset, root: Path, settings: Mapping[str, object], files: Iterable[Path]) -> str:
+    """Digest of what decides a reader's samples: its code, its settings, and name, size and time of every file.
+
+    Args:
+        reader: The data set; the source files of its classes count.
+        root: Folder that the files lie in; moving it as a whole changes nothing.
+        settings: Options and class tables, all of them JSON values.
+        files: Every file that samples are read from.
+    """
+    digest = hashlib.sha256()
+    for ancestor in type(reader).__mro__:
+        if ancestor.__module__.startswith(__name__.partition('.')[0]):
+            digest.update(Path(inspect.getfile(ancestor)).read_bytes())
+    classes = [label.name for label in (*reader.labels.segmentation, *reader.labels.detection)]
+    digest.update(json.dumps([reader.name, reader.labels.name, classes, settings], sort_keys=True).encode())
+    for file in files:
+        state = file.stat()
+        # Whole seconds: a copy to another file system may round the rest away.
+        digest.update(f'{file.relative_to(root)} {state.st_size} {int(state.st_mtime)}\n'.encode())
+    return digest.hexdigest()

@@ -1,0 +1,142 @@
+"""The loss of anchor predictions: objectness of all, class and box of those that have an object.
+
+As in YOLO (Redmon and Farhadi: "YOLOv3"), with the focal loss that the interdependent paper names (Lin et al.: "Focal
+loss for dense object detection"). Ten thousand predictions stand against some tens of objects, and this imbalance is
+in the objectness; so that is where its alpha acts. Everything is a sum over an image, the scale on which the paper's
+W_seg of 30 to 50 balances a mean over pixels.
+
+Shape letters: L images with boxes, A predictions per image, K detection classes, N objects of all images, P positives.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+from torchvision.ops import generalized_box_iou_loss, sigmoid_focal_loss
+
+from perception.boxes import xyxy_to_cxcywh, yolo_targets
+from perception.errors import ConfigError, PerceptionError
+from perception.interfaces import NetworkOutput
+from training.data.sample import Sample
+from training.matching import AnchorLayout, AssignmentRule, Positives, assign, ignored_predictions
+
+DETECTION_NAMES = ('detection', 'detection_objectness', 'detection_class', 'detection_box')
+
+BoxLoss = Literal['squared', 'smooth_l1', 'giou']
+
+NO_ALPHA = -1.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class DetectionLossConfig:
+    """Weights and choices; the defaults are those of the fact sheet.
+
+    Attributes:
+        assignment: Which branches learn an object: ``scale_aware`` or ``every_branch``.
+        ignore_iou: A prediction that overlaps an object by more is no background.
+        focal_gamma, focal_alpha: Of the focal loss; alpha, the weight of positives, is for objectness only.
+        objectness_weight, class_weight, box_weight: Of the three terms.
+        box_loss: ``squared`` or ``smooth_l1`` error in the space of the code, where small boxes weigh up to twice as
+            much as large ones; or ``giou`` of the decoded boxes, which is free of scale.
+    """
+
+    assignment: AssignmentRule = 'scale_aware'
+    ignore_iou: float = 0.5
+    focal_gamma: float = 2.0
+    focal_alpha: float = 0.25
+    objectness_weight: float = 1.0
+    class_weight: float = 1.0
+    box_weight: float = 1.0
+    box_loss: BoxLoss = 'squared'
+
+    def __post_init__(self) -> None:
+        choices = {'assignment': ('scale_aware', 'every_branch'), 'box_loss': ('squared', 'smooth_l1', 'giou')}
+        for key, allowed in choices.items():
+            if getattr(self, key) not in allowed:
+                raise ConfigError(f'{key}: expected one of {", ".join(allowed)}, got {getattr(self, key)!r}.')
+        if not 0 < self.ignore_iou <= 1:
+            raise ConfigError(f'ignore_iou: expected an overlap in (0, 1], got {self.ignore_iou}.')
+
+
+def detection_terms(
+    output: NetworkOutput,
+    samples: Sequence[Sample],
+    layout: AnchorLayout,
+    config: DetectionLossConfig,
+    *,
+    per_image: Tensor,
+) -> dict[str, Tensor]:
+    """The loss of some images and its parts.
+
+    Args:
+        output: Predictions for these images, of a network in training mode.
+        samples: L samples with boxes.
+        layout: Anchors and cells of the predictions.
+        config: Weights and choices.
+        per_image: One over the number of images with boxes in the joint batch.
+
+    Returns:
+        ``detection``, the weighted sum, and its parts ``detection_objectness``, ``detection_class``, ``detection_box``.
+
+    Raises:
+        PerceptionError: If the output has no box codes.
+    """
+    if output.box_codes is None:
+        raise PerceptionError('Detection losses need box codes, which a network gives in training mode: call train().')
+    device = output.objectness.device
+    boxes = [sample.boxes.cpu() for sample in samples if sample.boxes is not None]
+    positives = assign(boxes, layout, config.assignment)
+    labels = torch.cat([sample.labels.cpu() for sample in samples if sample.labels is not None])
+    objects = torch.cat(boxes)[positives.object].to(device)  # (P, 4)
+    labels = labels[positives.object].to(device)  # (P,)
+    positives = Positives(*(part.to(device) for part in positives))
+
+    ignored = ignored_predictions(
+        output.boxes.detach(), boxes, [sample.ignore_boxes for sample in samples], iou=config.ignore_iou
+    )
+    at_positives = (positives.image, positives.prediction)
+    terms = {
+        'detection_objectness': config.objectness_weight
+        * _objectness_sum(output.objectness, at_positives, ignored, config),
+        'detection_class': config.class_weight * _class_sum(output.class_logits[at_positives], labels, config),
+        'detection_box': config.box_weight
+        * _box_errors(
+            output.box_codes[at_positives], output.boxes[at_positives], objects, positives, layout, config.box_loss
+        ).sum(),
+    }
+    terms = {name: term * per_image for name, term in terms.items()}
+    return terms | {'detection': torch.stack(list(terms.values())).sum()}
+
+
+def _objectness_sum(
+    objectness: Tensor, at_positives: tuple[Tensor, Tensor], ignored: Tensor, config: DetectionLossConfig
+) -> Tensor:
+    """Logits (L, A), positives by image and prediction, ignored (L, A) bool."""
+    target = torch.zeros_like(objectness)
+    target[at_positives] = 1.0
+    losses = sigmoid_focal_loss(objectness, target, config.focal_alpha, config.focal_gamma)  # (L, A)
+    return (losses * ((target > 0) | ~ignored)).sum()
+
+
+def _class_sum(class_logits: Tensor, labels: Tensor, config: DetectionLossConfig) -> Tensor:
+    """Logits (P, K) and labels (P,)."""
+    target = F.one_hot(labels, class_logits.shape[1]).to(class_logits)
+    return sigmoid_focal_loss(class_logits, target, NO_ALPHA, config.focal_gamma, reduction='sum')
+
+
+def _box_errors(
+    codes: Tensor, decoded: Tensor, objects: Tensor, positives: Positives, layout: AnchorLayout, kind: BoxLoss
+) -> Tensor:
+    """Codes, decoded boxes and objects, each (P, 4) -> (P,)."""
+    if kind == 'giou':
+        return generalized_box_iou_loss(decoded, objects)
+    predicted = torch.cat((codes[:, :2].sigmoid(), codes[:, 2:]), dim=1)
+    target = yolo_targets(objects, positives.cells_xy, positives.anchors_wh, layout.stride)
+    compare = F.mse_loss if kind == 'squared' else F.smooth_l1_loss
+    share = xyxy_to_cxcywh(objects)[:, 2:].prod(dim=1) / layout.image_area
+    return compare(predicted, target.to(predicted), reduction='none').sum(dim=1) * (2 - share)

@@ -1,0 +1,295 @@
+"""The training loop: phase after phase, step after step, in a way that a killed run repeats to the bit.
+
+A step is a function of the state and its number: the stream gives batch s, and the random numbers of dropout are seeded
+from s. So the state that is saved holds weights, optimizer and step, and nothing about loaders or generators.
+"""
+
+from __future__ import annotations
+
+import resource
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any, cast
+
+import torch
+from lightning.fabric import Fabric
+from torch import Tensor, nn
+from torch.optim import Optimizer
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+from tqdm import tqdm
+
+from perception.checkpoint import save_checkpoint
+from perception.interfaces import NetworkOutput, PerceptionNetwork
+from training.configuration import TrainingConfig, config_values
+from training.criterion import Criterion, CriterionConfig
+from training.data.batch import Batch
+from training.data.dataset import SceneDataset
+from training.data.mixture import seed_of
+from training.distributed import sum_over_processes, synchronise_batch_norm
+from training.errors import TrainingError
+from training.phases import Phase, build_optimizer, freeze_all_but, set_training_mode, weigh_losses
+from training.preparation import open_stream
+from training.run_folder import RunFolder, describe_environment
+from training.schedule import learning_rate
+from training.validation import validate
+
+DROPOUT_STREAM = 1
+"""Tells the random numbers of dropout apart from those of order and augmentation, which have the same seed."""
+
+
+@dataclass
+class Progress:
+    """Where a run stands."""
+
+    phase: int = 0
+    phase_step: int = 0
+    step: int = 0
+    best: float = float('-inf')
+    scores: dict[str, float] = field(default_factory=dict)
+
+
+class Trainer:
+    """Trains one network.
+
+    Args:
+        config: The run.
+        fabric: Launched.
+        folder: Where it is written down.
+        network: With its initial weights.
+        criterion: The losses; phases may weigh the tasks otherwise.
+        datasets: What is trained on, at network size.
+        validation: What chooses the checkpoint.
+    """
+
+    def __init__(
+        self,
+        config: TrainingConfig,
+        fabric: Fabric,
+        folder: RunFolder,
+        network: PerceptionNetwork,
+        criterion: CriterionConfig,
+        datasets: Sequence[SceneDataset],
+        validation: Sequence[SceneDataset],
+    ) -> None:
+        self.config, self.fabric, self.folder = config, fabric, folder
+        self.criterion, self.datasets, self.validation = criterion, datasets, validation
+        synchronise_batch_norm(network, fabric)
+        self.network = network.to(fabric.device).to(memory_format=torch.channels_last)
+        self.average = _average_of(network, config.average_decay)
+        self.progress = Progress()
+        self.stop_requested = False
+        self._saved_optimizer: dict[str, Any] | None = None
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Continue from a saved state."""
+        self.network.load_state_dict(state['network'])
+        if self.average is not None:
+            self.average.load_state_dict(state['average'])
+        self.progress = Progress(**state['progress'])
+        self._saved_optimizer = state['optimizer']
+
+    def run(self) -> None:
+        """Train all phases that are left, or until ``stop_requested`` is set: then the step in hand is finished, the
+        state is saved and KeyboardInterrupt raised.
+
+        Raises:
+            TrainingError: If a loss is not a number, or the disk is full.
+        """
+        bar = tqdm(
+            total=self.config.iterations,
+            initial=self.progress.step,
+            unit='step',
+            disable=not self.folder.writes,
+            dynamic_ncols=True,
+        )
+        with bar:
+            for phase in self.config.phases[self.progress.phase :]:
+                self._train_phase(phase, bar)
+                self.progress.phase += 1
+                self.progress.phase_step = 0
+                self._keep(phase, None)
+
+    def _train_phase(self, phase: Phase, bar: tqdm[Any]) -> None:
+        config, progress = self.config, self.progress
+        freeze_all_but(self.network, phase.trains)
+        optimizer = build_optimizer(self.network, phase, config.optimizer)
+        # Set up anew in each phase: the parameters that processes exchange gradients of are other ones.
+        module = self.fabric.setup_module(self.network, move_to_device=False)
+        wrapped = cast(Optimizer, self.fabric.setup_optimizers(optimizer))
+        if self._saved_optimizer is not None:
+            optimizer.load_state_dict(self._saved_optimizer)
+            self._saved_optimizer = None
+        criterion = Criterion(weigh_losses(self.criterion, phase), sum_over_processes(self.fabric))
+        meter = Meter(config)
+        left = phase.iterations - progress.phase_step
+        stream = open_stream(
+            config, self.datasets, self.fabric, start_step=progress.step, stop_step=progress.step + left
+        )
+        batches = iter(stream)
+        bar.set_description(phase.name)
+        while progress.phase_step < phase.iterations:
+            waited = time.perf_counter()
+            batch = next(batches)
+            meter.wait(time.perf_counter() - waited)
+            rate = learning_rate(
+                config.schedule, progress.phase_step, initial=phase.learning_rate, iterations=phase.iterations
+            )
+            losses = self._step(phase, module, wrapped, criterion, batch, rate)
+            progress.step += 1
+            progress.phase_step += 1
+            meter.add(losses, len(batch) * self.fabric.world_size)
+            bar.update()
+            if progress.step % config.log_every == 0 or progress.phase_step == phase.iterations:
+                record = meter.record()
+                bar.set_postfix(loss=f'{record["losses"]["total"]:.3g}', img_s=f'{record["images_per_s"]:.1f}')
+                self.folder.log({'step': progress.step, 'phase': phase.name, 'learning_rate': rate, **record})
+            done = progress.phase_step == phase.iterations
+            if done or (config.validate_every and progress.step % config.validate_every == 0):
+                self._validate(phase)
+                meter.restart()
+            if not done and (self.stop_requested or progress.step % config.save_every == 0):
+                self._keep(phase, optimizer)
+            if self.stop_requested and not done:
+                raise KeyboardInterrupt
+
+    def _step(
+        self,
+        phase: Phase,
+        module: nn.Module,
+        optimizer: Optimizer,
+        criterion: Criterion,
+        batch: Batch,
+        rate: float,
+    ) -> dict[str, Tensor]:
+        for group in optimizer.param_groups:
+            group['lr'] = rate
+        torch.manual_seed(seed_of(self.config.seed, DROPOUT_STREAM, self.progress.step, self.fabric.global_rank))
+        images = batch.images.to(self.fabric.device, non_blocking=True)
+        output = module(images, segment=phase.segment, detect=phase.detect)
+        losses = criterion(self.network, output, batch)  # type: ignore[arg-type]
+        total = losses['total']
+        if self.fabric.world_size > 1:
+            # Every process must give every gradient, also for a task that none of its own images is annotated for.
+            total = total + 0 * _sum_of(output)
+        if not torch.isfinite(total.detach()):
+            self._give_up(phase, losses)
+        optimizer.zero_grad(set_to_none=True)
+        if total.requires_grad:
+            self.fabric.backward(total)
+            if self.config.clip_norm:
+                nn.utils.clip_grad_norm_(self.network.parameters(), self.config.clip_norm)
+            optimizer.step()
+        if self.average is not None:
+            self.average.update_parameters(self.network)
+        return losses
+
+    def _give_up(self, phase: Phase, losses: dict[str, Tensor]) -> None:
+        bad = [f'{name} = {float(loss.detach())}' for name, loss in losses.items() if not torch.isfinite(loss.detach())]
+        raise TrainingError(
+            f'Phase {phase.name!r}, step {self.progress.step}: {", ".join(bad)}. The weights of this step were thrown '
+            f'away; the last saved state in {self.folder.path} is intact. Lower the learning rate or set clip_norm, '
+            'and start a new run with --start_from its last.safetensors.'
+        )
+
+    def _validate(self, phase: Phase) -> None:
+        """Score, and keep the network if it is the best so far. All processes wait for the first one."""
+        progress = self.progress
+        if self.validation and self.folder.writes:
+            network = self._best_guess()
+            scores = validate(network, self.validation, str(self.fabric.device))
+            progress.scores = scores
+            self.folder.log({'step': progress.step, 'phase': phase.name, 'validation': scores})
+            if scores[self.config.select_by] > progress.best:
+                progress.best = scores[self.config.select_by]
+                self._save_checkpoint('best.safetensors', network, phase)
+        self.fabric.barrier()
+        set_training_mode(self.network, phase)
+
+    def _keep(self, phase: Phase, optimizer: Optimizer | None) -> None:
+        """Save what a killed run goes on from, and the network as it is."""
+        self._save_checkpoint('last.safetensors', self._best_guess(), phase)
+        set_training_mode(self.network, phase)
+        self.folder.save_state(
+            {
+                'step': self.progress.step,
+                'progress': vars(self.progress),
+                'network': self.network.state_dict(),
+                'average': None if self.average is None else self.average.state_dict(),
+                'optimizer': None if optimizer is None else optimizer.state_dict(),
+            }
+        )
+
+    def _best_guess(self) -> PerceptionNetwork:
+        """The averaged network where there is one."""
+        return self.network if self.average is None else self.average.module  # type: ignore[return-value]
+
+    def _save_checkpoint(self, name: str, network: PerceptionNetwork, phase: Phase) -> None:
+        if not self.folder.writes:
+            return
+        provenance = {
+            'step': self.progress.step,
+            'of': self.config.iterations,
+            'phase': phase.name,
+            'validation': self.progress.scores,
+            'training': config_values(self.config),
+            'environment': describe_environment(),
+        }
+        save_checkpoint(self.folder.path / name, network, provenance)
+
+
+class Meter:
+    """Means of losses and the speed since the last record."""
+
+    def __init__(self, config: TrainingConfig) -> None:
+        self._sums: dict[str, Tensor] = {}
+        self.restart()
+
+    def restart(self) -> None:
+        """Begin a new stretch of time; what was in between does not count."""
+        self._sums = {}
+        self._steps = self._images = 0
+        self._waited_s = 0.0
+        self._start = time.perf_counter()
+
+    def wait(self, seconds: float) -> None:
+        self._waited_s += seconds
+
+    def add(self, losses: dict[str, Tensor], images: int) -> None:
+        # Added on the device: reading each value would make the GPU wait.
+        for name, loss in losses.items():
+            self._sums[name] = self._sums.get(name, torch.zeros_like(loss)) + loss.detach()
+        self._steps += 1
+        self._images += images
+
+    def record(self) -> dict[str, Any]:
+        """Mean losses, images a second, share of the time spent waiting for data, and memory; then a new stretch."""
+        seconds = time.perf_counter() - self._start
+        cuda = torch.cuda.is_available()
+        record = {
+            'losses': {name: float(value) / self._steps for name, value in self._sums.items()},
+            'images_per_s': round(self._images / seconds, 2),
+            'waiting_share': round(self._waited_s / seconds, 4),
+            'memory_mib': round(
+                torch.cuda.max_memory_allocated() / 2**20
+                if cuda
+                else resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**10
+            ),
+        }
+        self.restart()
+        return record
+
+
+def _average_of(network: PerceptionNetwork, decay: float) -> AveragedModel | None:
+    """A moving average of weights and running statistics, for validation and for the checkpoints."""
+    if not decay:
+        return None
+    average = AveragedModel(network, multi_avg_fn=get_ema_multi_avg_fn(decay), use_buffers=True)
+    return average.to(memory_format=torch.channels_last)
+
+
+def _sum_of(output: NetworkOutput) -> Tensor:
+    tensors = [output.objectness, output.class_logits, output.mask_logits, *output.auxiliary_mask_logits]
+    if output.box_codes is not None:
+        tensors.append(output.box_codes)
+    return torch.stack([tensor.float().sum() for tensor in tensors]).sum()

@@ -1,0 +1,254 @@
+"""Evaluate a checkpoint on a data set: figures in the terminal, report.json and report.html in a folder.
+
+    python -m training.evaluate --checkpoint F --dataset camvid --root DIR --split test --output out/evaluation/camvid
+
+For data in the layout of Cityscapes the masks are also written as PNG files and scored by cityscapesscripts.
+
+Shape letters: H W rows and columns, N boxes, M regions.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from time import perf_counter
+from typing import Literal
+
+import cv2
+import numpy as np
+from torch import Tensor
+from torch.utils.data import DataLoader, Subset
+from tqdm import tqdm
+
+import perception
+from perception.checkpoint import resolve_checkpoint
+from perception.errors import ConfigError, PerceptionError
+from perception.image import plan_geometry
+from perception.interfaces import GroundTruth, InputSpec
+from perception.metrics import Evaluator
+from perception.metrics.cityscapes_scoring import CityscapesWriter, save_official_scores
+from perception.metrics.pictures import PictureKeeper
+from perception.metrics.report_page import write_report_page
+from perception.metrics.tables import format_report
+from perception.pipeline import Perceiver
+from perception.postprocess import PostprocessConfig
+from training.data import DATASETS, build_dataset
+from training.data.dataset import SceneDataset
+from training.data.sample import Sample
+
+DATA_VARIABLE = 'PERCEPTION_DATA'
+"""Environment variable: the folder that holds a folder for each data set."""
+SCORE_THRESHOLD = 0.01
+"""Average precision looks at weak detections too."""
+OFFICIAL_TOLERANCE = 1e-6
+
+Scale = Literal['original', 'network']
+
+
+def evaluate_dataset(
+    perceiver: Perceiver,
+    dataset: SceneDataset,
+    *,
+    at: Scale = 'original',
+    batch_size: int = 1,
+    limit: int = 0,
+    workers: int = 0,
+    pictures: PictureKeeper | None = None,
+    masks: CityscapesWriter | None = None,
+    show_progress: bool = True,
+) -> Evaluator:
+    """Run the perceiver over a data set and score what it says. Its score threshold should be SCORE_THRESHOLD.
+
+    Args:
+        at: Score in the pixels of the original image, or at the network's input size (truth is reduced, too).
+        batch_size: Images at a time.
+        limit: Only so many images, from the start; 0: all.
+        workers: Processes that load images; 0 loads in this one.
+        pictures, masks: Are shown every image.
+
+    Raises:
+        ConfigError: If perceiver and data set have different label spaces.
+    """
+    if dataset.labels != perceiver.labels:
+        raise ConfigError(
+            f'The checkpoint knows label space {perceiver.labels.name!r}, but {dataset.name} has '
+            f'{dataset.labels.name!r}; use a checkpoint that was trained for it.'
+        )
+    count = min(limit, len(dataset)) if limit else len(dataset)
+    loader = DataLoader(Subset(dataset, range(count)), batch_size=batch_size, num_workers=workers, collate_fn=list)
+    evaluator = Evaluator(dataset.labels)
+    with tqdm(total=count, desc=dataset.name, unit='image', disable=not show_progress) as bar:
+        for samples in loader:
+            scenes = [prepare_scene(sample, at, perceiver.checkpoint.network.input_spec) for sample in samples]
+            results = perceiver.perceive([image for image, _ in scenes])
+            for sample, (image_rgb, truth), result in zip(samples, scenes, results, strict=True):
+                frame = evaluator.add(result, truth, sample.name)
+                if pictures is not None:
+                    pictures.offer(frame, image_rgb, result, truth)
+                if masks is not None and truth.mask is not None:
+                    masks.add(frame.name, result.mask, truth.mask)
+            bar.update(len(samples))
+    return evaluator
+
+
+def prepare_scene(sample: Sample, at: Scale, spec: InputSpec) -> tuple[np.ndarray, GroundTruth]:
+    """A sample's image (H, W, 3) uint8 and its truth, at the size at which it is to be scored."""
+    image_rgb = np.ascontiguousarray(sample.image.permute(1, 2, 0).numpy())
+    truth = GroundTruth(
+        boxes_xyxy=_array(sample.boxes),
+        labels=_array(sample.labels),
+        ignore_boxes_xyxy=sample.ignore_boxes.numpy(),
+        mask=_array(sample.mask),
+    )
+    return (image_rgb, truth) if at == 'original' else _reduce(image_rgb, truth, spec)
+
+
+def _array(tensor: Tensor | None) -> np.ndarray | None:
+    return None if tensor is None else tensor.numpy()
+
+
+def _reduce(image_rgb: np.ndarray, truth: GroundTruth, spec: InputSpec) -> tuple[np.ndarray, GroundTruth]:
+    """Image and truth at the size that the image has inside the network input, resized as training resizes them."""
+    height, width = image_rgb.shape[:2]
+    content_height, content_width = plan_geometry((height, width), spec).content_hw
+    size = (content_width, content_height)
+    scale = np.array([content_width / width, content_height / height] * 2, np.float32)
+    mask = truth.mask
+    return cv2.resize(image_rgb, size, interpolation=cv2.INTER_LINEAR), replace(
+        truth,
+        boxes_xyxy=None if truth.boxes_xyxy is None else truth.boxes_xyxy * scale,
+        ignore_boxes_xyxy=None if truth.ignore_boxes_xyxy is None else truth.ignore_boxes_xyxy * scale,
+        mask=None if mask is None else cv2.resize(mask, size, interpolation=cv2.INTER_NEAREST_EXACT),
+    )
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Evaluate as the command line says. Returns the exit code: 0 done, 1 it could not be done, 130 Ctrl-C."""
+    options = _parser().parse_args(arguments)
+    try:
+        _run(options)
+    except PerceptionError as error:
+        print(f'training.evaluate: {error}', file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print('stopped; nothing was written', file=sys.stderr)
+        return 130
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog='python -m training.evaluate',
+        description='Score a checkpoint on a data set.',
+        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+    )
+    parser.add_argument('--checkpoint', default='', help='checkpoint file; empty: the weights that ship')
+    parser.add_argument('--dataset', required=True, choices=sorted(DATASETS))
+    parser.add_argument('--root', type=Path, help=f'folder of the data set; else ${DATA_VARIABLE}/<dataset>')
+    parser.add_argument('--split', default='val', help='train, val or test')
+    parser.add_argument('--output', type=Path, help='folder for the report; else out/evaluation/<network>_<split>')
+    parser.add_argument('--at', choices=('original', 'network'), default='original', help='size at which to score')
+    parser.add_argument('--limit', type=_count, default=0, help='only so many images; 0: all')
+    parser.add_argument('--batch', type=_positive, default=1, help='images at a time')
+    parser.add_argument('--workers', type=_count, default=0, help='processes that load images; 0: load in between')
+    parser.add_argument('--device', default='auto', help='auto, cpu, cuda or cuda:N')
+    parser.add_argument('--precision', default='fp32', choices=('fp32', 'bf16', 'fp16'))
+    parser.add_argument('--losses', type=Path, help="metrics file of the training, for the page's loss curves")
+    parser.add_argument('--pictures', type=_count, default=6, help='best and worst images to show, each')
+    return parser
+
+
+def _count(text: str) -> int:
+    value = int(text)
+    if value < 0:
+        raise argparse.ArgumentTypeError(f'must be 0 or more, got {text}')
+    return value
+
+
+def _positive(text: str) -> int:
+    value = _count(text)
+    if value == 0:
+        raise argparse.ArgumentTypeError('must be 1 or more')
+    return value
+
+
+def _run(options: argparse.Namespace) -> None:
+    checkpoint = resolve_checkpoint(options.checkpoint)
+    dataset = build_dataset(options.dataset, _root(options), options.split)
+    output: Path = options.output or Path('out/evaluation') / f'{checkpoint.network.name}_{dataset.name}'
+    _make_folder(output)
+    perceiver = Perceiver(
+        checkpoint,
+        device=options.device,
+        precision=options.precision,
+        config=PostprocessConfig(score_threshold=SCORE_THRESHOLD),
+    )
+    pictures = PictureKeeper(dataset.labels, count=options.pictures)
+    masks = CityscapesWriter(output / 'masks', dataset.labels) if options.dataset == 'cityscapes' else None
+    start = perf_counter()
+    evaluator = evaluate_dataset(
+        perceiver,
+        dataset,
+        at=options.at,
+        batch_size=options.batch,
+        limit=options.limit,
+        workers=options.workers,
+        pictures=pictures,
+        masks=masks,
+    )
+    seconds = perf_counter() - start
+    report = evaluator.report(
+        {
+            'network': checkpoint.title,
+            'data set': dataset.name,
+            'images': len(evaluator),
+            'scored at': f'{options.at} size',
+            'precision': options.precision,
+            'device': perceiver.device,
+            'perception': perception.__version__,
+        }
+    )
+    report.save(output / 'report.json')
+    write_report_page(
+        output / 'report.html',
+        report,
+        dataset.labels,
+        title=f'{checkpoint.network.name} on {dataset.name}',
+        subtitle=f'{checkpoint.title}, {len(evaluator):,} images, scored at {options.at} size',
+        pictures=pictures,
+        losses=options.losses,
+    )
+    print(f'\n{format_report(report)}')
+    if masks is not None and len(masks):
+        official = masks.score()
+        save_official_scores(output / 'cityscapesscripts.json', official)
+        verdict = 'equal' if official.difference(report) <= OFFICIAL_TOLERANCE else 'NOT EQUAL'
+        print(f'\ncityscapesscripts: mIoU {100 * (official.mean_iou or 0):.4f} %, {verdict} to the above.')
+    print(f'\n{len(evaluator) / seconds:.1f} images/s on {perceiver.device}. Page: {output / "report.html"}')
+
+
+def _root(options: argparse.Namespace) -> Path:
+    if options.root is not None:
+        return options.root
+    folder = os.environ.get(DATA_VARIABLE)
+    if not folder:
+        raise ConfigError(
+            f'Where is the data set? Give --root DIR, or set {DATA_VARIABLE} to the folder that holds '
+            f'{options.dataset}/.'
+        )
+    return Path(folder) / options.dataset
+
+
+def _make_folder(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ConfigError(f'Cannot make the output folder {folder}: {error}') from error
+
+
+if __name__ == '__main__':
+    sys.exit(main())

@@ -1,0 +1,212 @@
+"""Which prediction answers for which object, and which predictions are left alone.
+
+The interdependent paper sorts nine anchors by area and gives three to each branch of the trident, so that an object is
+learned by the branch whose dilation suits its size. As in YOLO (Redmon and Farhadi: "YOLO9000"), an object belongs to
+the cell that holds its centre and to the anchor with the largest IoU on the same centre. Predictions that cover an
+object well without being its own are not punished (YOLOv3's rule), nor are those in ignored regions.
+
+Shape letters: B images, A predictions per image, N objects of the batch, M claims of objects on branches, P positives,
+R regions, T branches.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal, NamedTuple
+
+import torch
+from torch import Tensor
+
+from perception.boxes import pairwise_size_iou, xyxy_to_cxcywh
+from perception.networks.anchors import prediction_index
+from perception.networks.interdependent import InterdependentNetwork
+
+AssignmentRule = Literal['scale_aware', 'every_branch']
+"""``scale_aware``: an object is learned by the branch of its best anchor alone (the paper). ``every_branch``: by the
+best anchor of each branch, as in a TridentNet whose branches have no valid ranges; the ablation."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class AnchorLayout:
+    """The predictions of a network for one input size.
+
+    Attributes:
+        anchors_wh: (T * anchors_per_branch, 2) in input pixels, on the CPU.
+        anchors_per_branch: How many consecutive anchors a branch owns.
+        stride: Input pixels per cell.
+        feature_hw: Rows and columns of cells.
+    """
+
+    anchors_wh: Tensor
+    anchors_per_branch: int
+    stride: int
+    feature_hw: tuple[int, int]
+
+    @classmethod
+    def of(cls, network: InterdependentNetwork, image_hw: tuple[int, int]) -> AnchorLayout:
+        """The layout for input images of this height and width."""
+        return cls(
+            anchors_wh=network.anchors_wh.cpu(),
+            anchors_per_branch=network.detection_head.anchors_per_branch,
+            stride=network.stride,
+            feature_hw=(image_hw[0] // network.stride, image_hw[1] // network.stride),
+        )
+
+    @property
+    def predictions(self) -> int:
+        """A, predictions per image."""
+        return len(self.anchors_wh) * self.feature_hw[0] * self.feature_hw[1]
+
+    @property
+    def image_area(self) -> int:
+        """Pixels of the input image."""
+        return self.feature_hw[0] * self.feature_hw[1] * self.stride**2
+
+
+class Positives(NamedTuple):
+    """The predictions of a batch that have an object to learn, each at most once."""
+
+    image: Tensor
+    """(P,) int64."""
+    prediction: Tensor
+    """(P,) int64, index among the A predictions of the image."""
+    object: Tensor
+    """(P,) int64, index among the N objects of the batch, counted through the images."""
+    cells_xy: Tensor
+    """(P, 2) int64, column and row."""
+    anchors_wh: Tensor
+    """(P, 2) in pixels."""
+
+
+class _Claims(NamedTuple):
+    """An object's wish for a place in a branch, with the branch's anchors from best to worst."""
+
+    object: Tensor
+    """(M,) int64."""
+    anchors: Tensor
+    """(M, anchors_per_branch) int64, numbered through all branches."""
+    overlaps: Tensor
+    """(M, anchors_per_branch) IoU, falling."""
+
+
+def assign(boxes: Sequence[Tensor], layout: AnchorLayout, rule: AssignmentRule = 'scale_aware') -> Positives:
+    """Give every object its prediction.
+
+    Where several objects of an image want the same anchor of the same cell, the one with the largest IoU gets it and
+    the others turn to the next-best anchor of the same branch, once all first wishes are settled; an object without a
+    free anchor is left out. The result does not depend on the order of the objects, unless two are of equal size.
+
+    Args:
+        boxes: For each of the B images (N_i, 4) xyxy in input pixels, with an area, on the CPU; at least one image.
+        layout: The predictions to choose from.
+        rule: Whether an object is learned by one branch or by all.
+
+    Returns:
+        The positives, on the CPU.
+    """
+    counts = torch.tensor([len(of_image) for of_image in boxes])
+    image = torch.repeat_interleave(torch.arange(len(boxes)), counts)  # (N,)
+    objects = xyxy_to_cxcywh(torch.cat(list(boxes)))  # (N, 4)
+    cells_xy = _cells(objects[:, :2], layout)
+    claims = _claims(objects[:, 2:], layout, rule)
+    slot_base = image[claims.object] * layout.predictions
+    claim_cells = cells_xy[claims.object]
+
+    slots = len(boxes) * layout.predictions
+    taken = torch.zeros(slots, dtype=torch.bool)
+    waiting = torch.ones(len(claims.object), dtype=torch.bool)
+    settled_slot, settled_anchor = torch.zeros((2, len(waiting)), dtype=torch.int64)
+    for wish in range(layout.anchors_per_branch):
+        anchor = claims.anchors[:, wish]
+        slot = slot_base + prediction_index(
+            claim_cells, anchor, layout.feature_hw, anchors_per_branch=layout.anchors_per_branch
+        )
+        wins = _first_in_slot(slot, claims.overlaps[:, wish], waiting & ~taken[slot], slots)
+        settled_slot[wins], settled_anchor[wins] = slot[wins], anchor[wins]
+        taken[slot[wins]] = True
+        waiting &= ~wins
+
+    placed = ~waiting
+    owner = claims.object[placed]
+    return Positives(
+        image=image[owner],
+        prediction=settled_slot[placed] % layout.predictions,
+        object=owner,
+        cells_xy=cells_xy[owner],
+        anchors_wh=layout.anchors_wh[settled_anchor[placed]],
+    )
+
+
+def _cells(centres: Tensor, layout: AnchorLayout) -> Tensor:
+    """Centres (N, 2) to the column and row of their cells; those on the right or bottom edge stay in the grid."""
+    height, width = layout.feature_hw
+    last = torch.tensor([width - 1, height - 1])
+    return torch.minimum((centres / layout.stride).floor().long().clamp(min=0), last)
+
+
+def _claims(sizes_wh: Tensor, layout: AnchorLayout, rule: AssignmentRule) -> _Claims:
+    overlaps = pairwise_size_iou(sizes_wh, layout.anchors_wh)  # (N, T * anchors_per_branch)
+    branches = overlaps.shape[1] // layout.anchors_per_branch
+    if rule == 'scale_aware':
+        owner = torch.arange(len(overlaps))
+        branch = overlaps.argmax(dim=1) // layout.anchors_per_branch
+    else:
+        owner, branch = torch.cartesian_prod(torch.arange(len(overlaps)), torch.arange(branches)).unbind(dim=1)
+    of_branch = overlaps.unflatten(1, (branches, -1))[owner, branch]  # (M, anchors_per_branch)
+    ranked = of_branch.sort(dim=1, descending=True, stable=True)
+    return _Claims(owner, branch[:, None] * layout.anchors_per_branch + ranked.indices, ranked.values)
+
+
+def _first_in_slot(slot: Tensor, overlap: Tensor, candidate: Tensor, slots: int) -> Tensor:
+    """Which candidates (M,) have the largest overlap of all candidates for their slot -> (M,) bool, one per slot."""
+    rank = torch.empty_like(slot)
+    rank[overlap.argsort(descending=True, stable=True)] = torch.arange(len(slot))
+    best = torch.full((slots,), len(slot)).scatter_reduce(0, slot[candidate], rank[candidate], 'amin')
+    return candidate & (best[slot] == rank)
+
+
+def overlaps_any(predicted_xyxy: Tensor, boxes_xyxy: Tensor, iou: float) -> Tensor:
+    """Which predicted boxes (A, 4) have an IoU above a threshold with any of (N, 4) -> (A,) bool.
+
+    The same as comparing ``pairwise_iou``, several times faster on a CPU: this runs on all predictions at every step.
+    """
+    left, top, right, bottom = predicted_xyxy.t().contiguous()  # (A,) each
+    box_left, box_top, box_right, box_bottom = boxes_xyxy[:, :, None].unbind(dim=1)  # (N, 1) each
+    width = torch.minimum(right, box_right).sub_(torch.maximum(left, box_left)).clamp_(min=0)  # (N, A)
+    height = torch.minimum(bottom, box_bottom).sub_(torch.maximum(top, box_top))  # negative is as good as no overlap
+    area = (right - left) * (bottom - top)
+    box_area = (box_right - box_left) * (box_bottom - box_top)
+    # shared / (area + box_area - shared) > iou, solved for the prediction's area.
+    return width.mul_(height).mul_((1 + iou) / iou).sub_(box_area).amax(dim=0) > area
+
+
+def centred_in_any(predicted_xyxy: Tensor, regions_xyxy: Tensor) -> Tensor:
+    """Which predicted boxes (A, 4) have their centre in any of the regions (R, 4) -> (A,) bool."""
+    centres = xyxy_to_cxcywh(predicted_xyxy)[:, None, :2]  # (A, 1, 2)
+    inside = (centres >= regions_xyxy[None, :, :2]) & (centres <= regions_xyxy[None, :, 2:])  # (A, R, 2)
+    return inside.all(dim=2).any(dim=1)
+
+
+@torch.no_grad()
+def ignored_predictions(
+    predicted_xyxy: Tensor, boxes: Sequence[Tensor], regions: Sequence[Tensor], *, iou: float
+) -> Tensor:
+    """Predictions that are no background even if they have no object.
+
+    Args:
+        predicted_xyxy: (B, A, 4) decoded boxes in input pixels.
+        boxes: For each image (N_i, 4) objects.
+        regions: For each image (R_i, 4) regions in which objects are not told apart.
+        iou: A prediction that overlaps an object by more is left alone.
+
+    Returns:
+        (B, A) bool, on the device of the predictions; positives are not excepted.
+    """
+    ignored = torch.zeros(predicted_xyxy.shape[:2], dtype=torch.bool, device=predicted_xyxy.device)
+    for row, predicted, objects, crowds in zip(ignored, predicted_xyxy, boxes, regions, strict=True):
+        if len(objects):
+            row |= overlaps_any(predicted, objects.to(predicted), iou)
+        if len(crowds):
+            row |= centred_in_any(predicted, crowds.to(predicted))
+    return ignored

@@ -1,0 +1,187 @@
+"""The phases of staged training: which parts of a network learn, from which task, for how long.
+
+The interdependent paper trains all parts, then segmentation alone, then the detector alone on the finished segmentation
+features, then all again. Frozen means that not a bit changes: no gradient, and evaluation mode, since batch norm's
+statistics and dropout would otherwise still alter what the frozen part says.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from typing import Literal
+
+import torch
+from torch import nn
+from torch.optim import Optimizer
+
+from perception.errors import ConfigError, nearest
+from perception.interfaces import PerceptionNetwork
+from training.criterion import CriterionConfig
+
+TrainedParts = tuple[str, ...] | Literal['all']
+
+
+@dataclass(frozen=True, kw_only=True)
+class Phase:
+    """One stretch of training.
+
+    Attributes:
+        name: For log lines and file names.
+        trains: Names of the network's parts that learn, for example ``encoder``, or ``all``.
+        segment, detect: Which tasks the forward pass runs.
+        w_seg, w_det: Weights of the two losses; None leaves the criterion's own.
+        iterations: Optimizer steps.
+        learning_rate: The full rate of its schedule.
+    """
+
+    name: str
+    trains: TrainedParts = 'all'
+    segment: bool = True
+    detect: bool = True
+    w_seg: float | None = None
+    w_det: float | None = None
+    iterations: int
+    learning_rate: float
+
+    def __post_init__(self) -> None:
+        if isinstance(self.trains, str) and self.trains != 'all':
+            raise ConfigError(f'Phase {self.name!r}: trains is a list of parts or all; write [{self.trains}].')
+        if not self.trains or not (self.segment or self.detect):
+            raise ConfigError(f'Phase {self.name!r} trains {self.trains or "no part"} and must run at least one task.')
+        if self.iterations < 1 or self.learning_rate <= 0:
+            raise ConfigError(
+                f'Phase {self.name!r} needs at least 1 iteration and a positive learning rate; '
+                f'got {self.iterations} and {self.learning_rate}.'
+            )
+
+
+SEGMENTATION_PARTS = ('encoder', 'bottleneck', 'decoder', 'mask_head')
+
+PAPER_PHASES = (
+    Phase(name='joint', iterations=30_000, learning_rate=1e-3),
+    Phase(
+        name='segmentation',
+        trains=SEGMENTATION_PARTS,
+        detect=False,
+        w_det=0.0,
+        iterations=120_000,
+        learning_rate=1e-3,
+    ),
+    Phase(
+        name='detection',
+        trains=('detection_head',),
+        segment=False,
+        w_seg=0.0,
+        iterations=120_000,
+        learning_rate=1e-4,
+    ),
+    Phase(name='fine_tuning', iterations=50_000, learning_rate=1e-4),
+)
+"""The interdependent paper's 320,000 iterations on Cityscapes."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class OptimizerConfig:
+    """The optimizer of every phase; each phase starts it afresh.
+
+    Attributes:
+        name: ``adam`` (the paper) or ``adamw``, whose weight decay acts on the weights and not on the gradient.
+        betas, eps: As the paper states them. 1e-10 vanishes in half precision: keep optimizer and weights in float32.
+        weight_decay: Of weights; norms and biases are spared. The paper states none.
+    """
+
+    name: Literal['adam', 'adamw'] = 'adam'
+    betas: tuple[float, float] = (0.9, 0.999)
+    eps: float = 1e-10
+    weight_decay: float = 0.0
+
+    def __post_init__(self) -> None:
+        if self.name not in OPTIMIZERS:
+            raise ConfigError(f'Optimizer {self.name!r} is not offered; {nearest(self.name, list(OPTIMIZERS))}')
+
+
+OPTIMIZERS: dict[str, type[torch.optim.Adam]] = {'adam': torch.optim.Adam, 'adamw': torch.optim.AdamW}
+
+
+def weigh_losses(config: CriterionConfig, phase: Phase) -> CriterionConfig:
+    """The criterion of a phase: the run's, with the phase's loss weights where it states them."""
+    return replace(
+        config,
+        w_seg=config.w_seg if phase.w_seg is None else phase.w_seg,
+        w_det=config.w_det if phase.w_det is None else phase.w_det,
+    )
+
+
+def freeze_all_but(network: PerceptionNetwork, trains: TrainedParts) -> None:
+    """Let some parts learn and hold all others: no gradients, running statistics fixed, dropout off.
+
+    A later ``network.train()`` wakes the norms and the dropout of the frozen parts; call ``set_training_mode`` instead.
+
+    Args:
+        network: The bare network, not one wrapped for distributed training.
+        trains: The parts that learn.
+
+    Raises:
+        ConfigError: If the network has no part of that name.
+    """
+    _check_parts(network, trains)
+    # The root's own flag stays on: it makes the network return what only losses need.
+    network.train()
+    for part, learns in _parts(network, trains):
+        part.requires_grad_(learns)
+        part.train(learns)
+        if not learns:
+            part.zero_grad(set_to_none=True)
+
+
+def set_training_mode(network: PerceptionNetwork, phase: Phase) -> None:
+    """Training mode as the phase wants it; what to call in place of ``network.train()``, after each evaluation."""
+    freeze_all_but(network, phase.trains)
+
+
+def build_optimizer(network: PerceptionNetwork, phase: Phase, config: OptimizerConfig | None = None) -> Optimizer:
+    """A fresh optimizer for the parts that a phase trains, and for nothing else.
+
+    Args:
+        network: The bare network.
+        phase: Gives the parts and the first learning rate.
+        config: None for the paper's.
+
+    Returns:
+        Two parameter groups, with and without weight decay, if both have parameters.
+
+    Raises:
+        ConfigError: If the network has no part of a name that the phase trains, or these have nothing to learn.
+    """
+    _check_parts(network, phase.trains)
+    config = config or OptimizerConfig()
+    parameters = [
+        parameter for part, learns in _parts(network, phase.trains) if learns for parameter in part.parameters()
+    ]
+    # Weights of convolutions have more than one axis; norms and biases have one.
+    groups = [
+        {'params': [p for p in parameters if p.ndim > 1], 'weight_decay': config.weight_decay},
+        {'params': [p for p in parameters if p.ndim <= 1], 'weight_decay': 0.0},
+    ]
+    if not parameters:
+        raise ConfigError(f'Phase {phase.name!r} trains {phase.trains}, which hold no parameters.')
+    return OPTIMIZERS[config.name](
+        [group for group in groups if group['params']],
+        lr=phase.learning_rate,
+        betas=config.betas,
+        eps=config.eps,
+    )
+
+
+def _parts(network: PerceptionNetwork, trains: TrainedParts) -> Iterator[tuple[nn.Module, bool]]:
+    """The direct children of the network, each with whether it learns."""
+    for name, part in network.named_children():
+        yield part, trains == 'all' or name in trains
+
+
+def _check_parts(network: PerceptionNetwork, trains: TrainedParts) -> None:
+    known = [name for name, _ in network.named_children()]
+    for name in () if trains == 'all' else trains:
+        if name not in known:
+            raise ConfigError(f'Network {network.name!r} has no part {name!r} to train; {nearest(name, known)}')

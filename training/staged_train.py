@@ -1,0 +1,93 @@
+"""Staged training of a joint network: the interdependent paper's four phases, or any others.
+
+    python training/staged_train.py --config config/training/interdependent_cityscapes.yaml
+    python -m training.staged_train --config ... --data.0.root DIR --batch_size 4 --resume
+
+Several GPUs: ``--devices 4`` here, or torchrun. A killed run goes on with ``--resume`` and ends with the same weights.
+"""
+
+from __future__ import annotations
+
+import signal
+import sys
+import threading
+from collections.abc import Sequence
+from pathlib import Path
+from types import FrameType
+
+if __package__ in (None, ''):
+    # Run as a file: the checkout's root, not this folder, is where packages are found.
+    sys.path[0] = str(Path(__file__).resolve().parents[1])
+
+import torch
+
+from perception.errors import PerceptionError
+from perception.labels import CITYSCAPES_11_3
+from training.configuration import TrainingConfig, config_values, parse_arguments
+from training.distributed import build_fabric
+from training.engine import Trainer
+from training.preparation import open_dataset, prepare_criterion, prepare_datasets, prepare_network
+from training.run_folder import RunFolder
+
+
+def train(config: TrainingConfig, *, resume: bool = False) -> Path:
+    """Train as configured.
+
+    Returns:
+        The run's folder, with ``last.safetensors`` and, where there was validation, ``best.safetensors``.
+
+    Raises:
+        PerceptionError: If the configuration, the data or the disk do not allow it, or a loss is not a number.
+    """
+    if config.threads:
+        torch.set_num_threads(config.threads)
+    fabric = build_fabric(config)
+    fabric.launch()
+    folder = RunFolder(Path(config.output), config_values(config), resume=resume, writes=fabric.global_rank == 0)
+    datasets = prepare_datasets(config, fabric)
+    validation = [open_dataset(data, CITYSCAPES_11_3) for data in config.validation]
+    network = prepare_network(config, datasets)
+    criterion = prepare_criterion(config, datasets)
+    trainer = Trainer(config, fabric, folder, network, criterion, datasets, validation)
+    state = folder.load_state() if resume else None
+    if state is not None:
+        trainer.restore(state)
+    folder.forget_after(trainer.progress.step if resume else 0)
+    _stop_gently(trainer)
+    try:
+        trainer.run()
+    finally:
+        folder.close()
+    return folder.path
+
+
+def _stop_gently(trainer: Trainer) -> None:
+    """Let Ctrl-C, and the SIGTERM by which schedulers end jobs, wait for the step in hand; a second one does not."""
+
+    def request(signal_number: int, frame: FrameType | None) -> None:
+        if trainer.stop_requested:
+            raise KeyboardInterrupt
+        trainer.stop_requested = True
+
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGINT, request)
+        signal.signal(signal.SIGTERM, request)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Train as the command line says. Returns the exit code: 0 done, 1 it could not be done, 130 stopped."""
+    try:
+        config, resume = parse_arguments(arguments)
+        path = train(config, resume=resume)
+    except PerceptionError as error:
+        print(f'staged_train: {error}', file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print('staged_train: stopped; add --resume to go on from the saved state.', file=sys.stderr)
+        return 130
+    print(f'Done. The run is in {path}')
+    return 0
+
+
+if __name__ == '__main__':
+    sys.exit(main())
