@@ -37,7 +37,7 @@ setup(
     entry_points={
         'console_scripts': [
             'perception = perception.cli:main',
-            'camera_node = perception.ros.camera_node:main',
+            'camera_node = perception.ros.executables:camera_node',
         ],
     },
 )

@@ -3,11 +3,11 @@
 Arguments: `ros2 launch perception camera_pipeline.launch.py --show-args`.
 """
 
-from launch import LaunchDescription
-from launch.actions import DeclareLaunchArgument, SetEnvironmentVariable
+from launch import LaunchContext, LaunchDescription
+from launch.actions import DeclareLaunchArgument, OpaqueFunction, SetEnvironmentVariable
 from launch.substitutions import EnvironmentVariable, LaunchConfiguration, PathJoinSubstitution
 from launch_ros.actions import LifecycleNode
-from launch_ros.parameter_descriptions import ParameterValue
+from launch_ros.parameter_descriptions import ParameterFile, ParameterValue
 from launch_ros.substitutions import FindPackageShare
 
 SHARE = FindPackageShare('perception')
@@ -18,19 +18,27 @@ ARGUMENTS = {
         'Parameters of the node; docs/ros_interface.md explains each.',
     ),
     'input_image_topic': ('image', "The camera driver's image topic, relative to the namespace or absolute."),
-    'model_path': ('', 'Checkpoint file; empty: the weights that ship with the package.'),
-    'backend': ('eager', 'How the network is run.'),
-    'device': ('auto', 'auto, cpu, cuda or cuda:N.'),
-    'use_sim_time': ('false', 'Take the time from /clock.'),
-    'autostart': ('true', 'Configure and activate the node at once.'),
+    'model_path': ('', "Checkpoint file, or a network's name for random weights. Empty: as in params_file."),
+    'backend': ('', 'How the network is run. Empty: as in params_file.'),
+    'device': ('', 'auto, cpu, cuda or cuda:N. Empty: as in params_file.'),
+    'use_sim_time': ('', 'true: take the time from /clock. Empty: as in params_file.'),
+    'autostart': ('', 'false: wait for lifecycle transitions. Empty: as in params_file.'),
     'use_respawn': ('false', 'Start the node again when it ends.'),
-    'log_level': ('info', 'Log level of the node.'),
+    'log_level': ('info', 'debug, info, warn, error or fatal.'),
 }
+# The type keeps text that looks like a number or a boolean what it is.
+PARAMETER_TYPES = {'model_path': str, 'backend': str, 'device': str, 'use_sim_time': bool, 'autostart': bool}
 
 
-def generate_launch_description() -> LaunchDescription:
+def camera_node(context: LaunchContext) -> list[LifecycleNode]:
+    """The node; a function, because only arguments that were given may overrule params_file."""
     argument = {name: LaunchConfiguration(name) for name in ARGUMENTS}
-    camera_node = LifecycleNode(
+    given = {
+        name: ParameterValue(argument[name], value_type=kind)
+        for name, kind in PARAMETER_TYPES.items()
+        if argument[name].perform(context)
+    }
+    node = LifecycleNode(
         package='perception',
         executable='camera_node',
         name='camera_node',
@@ -39,34 +47,27 @@ def generate_launch_description() -> LaunchDescription:
         emulate_tty=True,
         respawn=argument['use_respawn'],
         respawn_delay=2.0,
-        parameters=[
-            argument['params_file'],
-            {
-                # Text that looks like a number or a boolean must stay text.
-                'model_path': ParameterValue(argument['model_path'], value_type=str),
-                'backend': ParameterValue(argument['backend'], value_type=str),
-                'device': ParameterValue(argument['device'], value_type=str),
-                'autostart': ParameterValue(argument['autostart'], value_type=bool),
-                'use_sim_time': ParameterValue(argument['use_sim_time'], value_type=bool),
-            },
-        ],
+        # With substitutions allowed, launch reads the file itself: a missing or broken one ends the launch.
+        parameters=[ParameterFile(argument['params_file'], allow_substs=True), given],
         remappings=[
             ('image', argument['input_image_topic']),
             ('image/compressed', [argument['input_image_topic'], '/compressed']),
         ],
-        # For all loggers: the node's own one is named after its namespace too.
+        # For all loggers: the name of the node's own one holds the namespace.
         ros_arguments=['--log-level', argument['log_level']],
     )
-    # Without it Fast DDS loses best-effort images of a megabyte and more. A profile of the user's own is kept.
-    profile = SetEnvironmentVariable(
-        'FASTRTPS_DEFAULT_PROFILES_FILE',
-        EnvironmentVariable(
-            'FASTRTPS_DEFAULT_PROFILES_FILE',
-            default_value=PathJoinSubstitution([SHARE, 'config', 'fastdds_large_images.xml']),
-        ),
-    )
+    return [node]
+
+
+def generate_launch_description() -> LaunchDescription:
     declared = [
         DeclareLaunchArgument(name, default_value=default, description=text)
         for name, (default, text) in ARGUMENTS.items()
     ]
-    return LaunchDescription([*declared, profile, camera_node])
+    # Without it Fast DDS loses best-effort images of a megabyte and more. A profile of the user's own is kept.
+    shipped = PathJoinSubstitution([SHARE, 'config', 'fastdds_large_images.xml'])
+    profiles = [
+        SetEnvironmentVariable(variable, EnvironmentVariable(variable, default_value=shipped))
+        for variable in ('FASTRTPS_DEFAULT_PROFILES_FILE', 'FASTDDS_DEFAULT_PROFILES_FILE')  # up to Jazzy, and since
+    ]
+    return LaunchDescription([*declared, *profiles, OpaqueFunction(function=camera_node)])

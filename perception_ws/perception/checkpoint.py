@@ -7,6 +7,7 @@ loading never executes code.
 
 import hashlib
 import json
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -73,14 +74,15 @@ def save_checkpoint(path: Path | str, network: PerceptionNetwork, provenance: di
     path = Path(path)
     partial = path.with_name(f'{path.name}.partial')
     try:
-        content = save(tensors, metadata={'perception': json.dumps(description, sort_keys=True)})
+        content = save(tensors, metadata={'perception': json.dumps(description, sort_keys=True, allow_nan=False)})
         path.parent.mkdir(parents=True, exist_ok=True)
         partial.write_bytes(content)
         partial.replace(path)
-    except TypeError as error:
+    except (TypeError, ValueError) as error:
         raise CheckpointError(f'The provenance of {path} must be plain JSON values: {error}') from error
     except OSError as error:
-        partial.unlink(missing_ok=True)
+        with suppress(OSError):
+            partial.unlink()
         raise CheckpointError(f'Cannot write the checkpoint {path}: {error}') from error
 
 

@@ -48,8 +48,8 @@ def _parser() -> argparse.ArgumentParser:
         '--rate', type=_not_negative, default=0.0, help='frames a second; 0: as fast as each one is answered'
     )
     demo.add_argument('--transport', choices=('raw', 'compressed'), default='raw', help='how the images travel')
-    demo.add_argument('--frames', type=int, default=0, help='stop after so many; 0: all')
-    demo.add_argument('--pictures', type=int, default=12, help='overlay pictures to keep')
+    demo.add_argument('--frames', type=_count, default=0, help='stop after so many; 0: all')
+    demo.add_argument('--pictures', type=_count, default=12, help='overlay pictures to keep')
     demo.add_argument('--no-video', action='store_true', help='write no overlay.mp4')
 
     bag = commands.add_parser(
@@ -77,10 +77,19 @@ def _add_model_options(parser: argparse.ArgumentParser) -> None:
 
 
 def _not_negative(text: str) -> float:
-    value = float(text)
+    try:
+        value = float(text)
+    except ValueError:
+        value = -1
     if not 0 <= value < float('inf'):
-        raise argparse.ArgumentTypeError(f'must be 0 or more, got {text}')
+        raise argparse.ArgumentTypeError(f'must be a number from 0, got {text}')
     return value
+
+
+def _count(text: str) -> int:
+    if not text.isdecimal():
+        raise argparse.ArgumentTypeError(f'must be a whole number from 0, got {text}')
+    return int(text)
 
 
 def _positive(text: str) -> float:

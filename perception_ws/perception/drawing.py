@@ -33,14 +33,15 @@ def draw_overlay(
     canvas = cv2.addWeighted(image_rgb, 1 - alpha, colors, alpha, 0)
     height, width = result.mask.shape
     scale = max(0.35, min(height, width) / 900)
+    banner_scale = 1.2 * scale
     # Weakest first, so that the best detections lie on top.
     for index in reversed(range(len(result.detections))):
         label = labels.detection[int(result.detections.labels[index])]
         text = f'{label.name} {result.detections.scores[index]:.2f}'
         _draw_box(canvas, result.detections.boxes_xyxy[index], text, label.color_rgb, scale)
     if banner:
-        (text_width, _), _ = cv2.getTextSize(banner, _FONT, scale, 1)
-        _draw_text(canvas, banner, (max(0, (width - text_width) // 2), 0), _BANNER_RGB, scale * 1.2)
+        (text_width, _), _ = cv2.getTextSize(banner, _FONT, banner_scale, 1)
+        _draw_text(canvas, banner, (max(0, (width - text_width) // 2), 0), _BANNER_RGB, banner_scale)
     return canvas
 
 
@@ -48,7 +49,7 @@ def _draw_box(
     canvas: np.ndarray, box_xyxy: np.ndarray, text: str, color_rgb: tuple[int, int, int], scale: float
 ) -> None:
     left, top, right, bottom = (round(float(side)) for side in box_xyxy)
-    cv2.rectangle(canvas, (left, top), (right, bottom), color_rgb, max(1, round(2 * scale)), cv2.LINE_AA)
+    cv2.rectangle(canvas, (left, top), (right, bottom), color_rgb, max(1, round(2 * scale)), cv2.LINE_8)
     _draw_text(canvas, text, (left, top), color_rgb, scale * 0.8, above=True)
 
 

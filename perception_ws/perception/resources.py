@@ -3,6 +3,8 @@
 import sys
 from pathlib import Path
 
+from perception.errors import PerceptionError
+
 SAMPLE_BAG = Path(__file__).parent / 'samples' / 'street'
 """A short drive through the synthetic street, as a bag."""
 
@@ -11,7 +13,7 @@ def config_file(name: str) -> Path:
     """Path of a file of ``config/``.
 
     Raises:
-        FileNotFoundError: If it is in neither place.
+        PerceptionError: If it is in neither place.
     """
     package = Path(__file__).resolve().parent
     shares = [parent / 'share' / 'perception' for parent in package.parents]
@@ -19,4 +21,4 @@ def config_file(name: str) -> Path:
     for root in (checkout, *shares, Path(sys.prefix) / 'share' / 'perception'):
         if (root / 'config' / name).is_file():
             return root / 'config' / name
-    raise FileNotFoundError(f'config/{name} is not installed; install the package again.')
+    raise PerceptionError(f'config/{name} is not installed; install the package again.')

@@ -18,6 +18,7 @@ class VideoWriter:
     """
 
     def __init__(self, path: Path, frame_rate_hz: float) -> None:
+        path.unlink(missing_ok=True)
         self._container = av.open(str(path), 'w')
         self._stream = self._container.add_stream('libx264', rate=Fraction(frame_rate_hz).limit_denominator(1000))
         self._stream.pix_fmt = 'yuv420p'

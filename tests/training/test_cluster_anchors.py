@@ -38,7 +38,8 @@ def test_planted_clusters_are_found() -> None:
 def test_starts_are_spread_so_that_rare_sizes_are_found_at_the_first_try() -> None:
     common, rare = sizes_around(PLANTED[:1], each=500, spread=0.002), sizes_around(PLANTED[1:], each=5, spread=0.002)
     for seed in range(10):
-        assert cluster_anchors(torch.cat((common, rare)), count=4, seed=seed, restarts=1).mean_best_iou > 0.97
+        anchors = cluster_anchors(torch.cat((common, rare)), count=4, seed=seed, restarts=1).anchors_wh
+        torch.testing.assert_close(torch.tensor(anchors), PLANTED, rtol=0.05, atol=0)
 
 
 def test_the_same_seed_gives_the_same_anchors() -> None:

@@ -31,6 +31,7 @@ from perception.postprocess import PostprocessConfig
 from perception.ros.camera import UNTRAINED_BANNER, Camera, CameraSettings
 from perception.ros.diagnostics import Limits, Situation, camera_status
 from perception.ros.parameters import PARAMETERS, declare_parameters, refusal
+from perception.ros.statistics import CameraStatistics
 
 Transition = Callable[[Any, LifecycleState], TransitionCallbackReturn]
 LABELS_PERIOD_S = 5.0
@@ -208,24 +209,24 @@ class CameraNode(LifecycleNode):
                 self.get_logger().warning(f'Parameter {name!r} is unknown and ignored: {nearest(name, known)}')
 
     def _publish_diagnostics(self) -> None:
-        if self._camera is None or self._perceiver is None:
-            return
-        checkpoint = self._perceiver.checkpoint
-        active_since = self._active_since
-        situation = Situation(
-            lifecycle='inactive' if active_since is None else 'active',
-            enabled=self._camera.enabled,
-            active_for_s=0.0 if active_since is None else monotonic() - active_since,
-            model=checkpoint.title,
-            trained=checkpoint.trained,
-            incompatible_qos=self._camera.incompatible_qos,
-            last_bad_image=self._camera.last_bad_image,
-        )
+        statistics, situation = CameraStatistics(), Situation(lifecycle='unconfigured')
+        if self._camera is not None and self._perceiver is not None:
+            checkpoint, active_since = self._perceiver.checkpoint, self._active_since
+            statistics = self._camera.statistics
+            situation = Situation(
+                lifecycle='inactive' if active_since is None else 'active',
+                enabled=self._camera.enabled,
+                active_for_s=0.0 if active_since is None else monotonic() - active_since,
+                model=checkpoint.title,
+                trained=checkpoint.trained,
+                incompatible_qos=self._camera.incompatible_qos,
+                last_bad_image=self._camera.last_bad_image,
+            )
         limits = Limits(**{name: self._value(f'diagnostics.{name}') for name in Limits.__dataclass_fields__})
         name = f'{self.get_fully_qualified_name()}: camera pipeline'
         message = DiagnosticArray()
         message.header.stamp = self.get_clock().now().to_msg()
-        message.status = [camera_status(name, self._camera.statistics.snapshot(), situation, limits)]
+        message.status = [camera_status(name, statistics.snapshot(), situation, limits)]
         self._diagnostics.publish(message)
 
     def _repeat_labels(self) -> None:
@@ -248,36 +249,40 @@ class CameraNode(LifecycleNode):
 def main(args: list[str] | None = None) -> int:
     """Run the node until it is told to stop. Returns the exit code: 1 when it could not start."""
     logger = rclpy.logging.get_logger('camera_node')
+    node = None
     try:
         rclpy.init(args=args)
         node = CameraNode()
-    except (ParameterException, RuntimeError) as error:
-        logger.fatal(f'Refused to start: {error}')
-        rclpy.try_shutdown()
-        return 1
-    executor = SingleThreadedExecutor()
-    executor.add_node(node)
-    try:
-        if node._value('autostart') and not node.start():
+        if node.get_parameter('autostart').value and not node.start():
             logger.fatal('Could not start; the reason stands above.')
             return 1
-        while rclpy.ok():
-            try:
-                executor.spin_once()
-            except (KeyboardInterrupt, ExternalShutdownException):
-                raise
-            except Exception:
-                if rclpy.ok():  # otherwise it is only the shutdown that came in between
-                    # One failing callback must not end the node.
-                    node.get_logger().error(f'A callback failed:\n{traceback.format_exc()}')
+        _spin(node)
+    except (ParameterException, RuntimeError) as error:
+        logger.fatal(f'Refused to start: {error}')
+        return 1
     except (KeyboardInterrupt, ExternalShutdownException):
         pass
     finally:
         # Launch and terminal may both send SIGINT; a second one must not interrupt the cleaning up.
         signal.signal(signal.SIGINT, signal.SIG_IGN)
-        node.destroy_node()
+        if node is not None:
+            node.destroy_node()
         rclpy.try_shutdown()
     return 0
+
+
+def _spin(node: CameraNode) -> None:
+    """Serve callbacks until the shutdown. One failing callback must not end the node."""
+    executor = SingleThreadedExecutor()
+    executor.add_node(node)
+    while rclpy.ok():
+        try:
+            executor.spin_once()
+        except (KeyboardInterrupt, ExternalShutdownException):
+            return
+        except Exception:
+            if rclpy.ok():  # otherwise it is only the shutdown that came in between
+                node.get_logger().error(f'A callback failed:\n{traceback.format_exc()}')
 
 
 if __name__ == '__main__':

@@ -25,7 +25,11 @@ def isolate_middleware(environment: dict[str, str]) -> None:
     """
     environment.setdefault('ROS_DOMAIN_ID', str(random.SystemRandom().randint(1, 101)))
     environment.setdefault('ROS_AUTOMATIC_DISCOVERY_RANGE', 'LOCALHOST')
-    environment.setdefault('FASTRTPS_DEFAULT_PROFILES_FILE', str(config_file('fastdds_large_images.xml')))
+    for variable in (
+        'FASTRTPS_DEFAULT_PROFILES_FILE',
+        'FASTDDS_DEFAULT_PROFILES_FILE',
+    ):  # the name up to Jazzy, and since
+        environment.setdefault(variable, str(config_file('fastdds_large_images.xml')))
 
 
 class NodeProcess:
