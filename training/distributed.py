@@ -69,7 +69,7 @@ class _Sum(torch.autograd.Function):
         return total
 
     @staticmethod
-    def backward(context: Any, gradient: Tensor) -> Tensor:  # type: ignore[override]
+    def backward(context: Any, gradient: Tensor) -> Tensor:
         return _Sum.forward(context, gradient)
 
 
