@@ -107,12 +107,13 @@ def test_help_of_a_command(command: str, capsys: pytest.CaptureFixture[str]) -> 
         (['demo', '--rate', '-1'], '--rate: must be a number from 0, got -1'),
         (['demo', '--rate', 'nan'], '--rate: must be a number from 0'),
         (['demo', '--rate', 'inf'], '--rate: must be a number from 0'),
-        (['demo', '--rate', 'fast'], '--rate: invalid'),
+        (['demo', '--rate', 'fast'], '--rate: must be a number from 0, got fast'),
         (['demo', '--score-threshold', '2'], '--score-threshold: must lie in 0..1, got 2'),
         (['demo', '--score-threshold', '-0.1'], '--score-threshold: must be a number from 0'),
         (['demo', '--precision', 'fp8'], "--precision: invalid choice: 'fp8'"),
         (['demo', '--transport', 'pigeon'], "--transport: invalid choice: 'pigeon'"),
-        (['demo', '--frames', 'all'], '--frames: invalid'),
+        (['demo', '--frames', '-1'], '--frames: must be a whole number from 0, got -1'),
+        (['demo', '--frames', 'all'], '--frames: must be a whole number from 0, got all'),
         (['make-bag', 'a'], 'output'),
         (['make-bag', 'a', 'b', '--rate', '0'], '--rate: must be more than 0'),
         (['make-bag', 'a', 'b', '--rate', '-2'], '--rate: must be a number from 0'),
@@ -279,7 +280,7 @@ def test_config_files_are_found() -> None:
     found = config_file('camera_pipeline.yaml')
     assert found.is_file()
     assert found.parent.name == 'config'
-    with pytest.raises(FileNotFoundError, match=r'config/none\.yaml is not installed'):
+    with pytest.raises(PerceptionError, match=r'config/none\.yaml is not installed'):
         config_file('none.yaml')
 
 
