@@ -127,7 +127,7 @@ def run_demo(source: FrameSource, options: DemoOptions) -> dict[str, Any]:
                 interrupted = 'Ctrl-C'
             except PerceptionError as error:
                 interrupted = str(error)
-            seconds = time.monotonic() - started
+            seconds = max(player.last_arrival - started, 1e-9)
             if not interrupted:
                 _await_final_diagnostics(player, node)
     finally:
@@ -176,10 +176,17 @@ def _play(source: FrameSource, options: DemoOptions, player: FramePlayer, node: 
                 player.spin_until(partial(player.is_settled, stamp_ns), ANSWER_TIMEOUT_S, node.check_alive)
             node.check_alive()
             bar.update()
-        player.spin_until(lambda: player.answered() == len(player.answers), SETTLE_TIMEOUT_S, node.check_alive)
+        # The last answers may still be on their way; once nothing has come for a while, nothing will.
+        sent_all = time.monotonic()
+
+        def settled() -> bool:
+            quiet_s = time.monotonic() - max(player.last_arrival, sent_all)
+            return player.answered() == len(player.answers) or quiet_s > SETTLE_TIMEOUT_S
+
+        player.spin_until(settled, ANSWER_TIMEOUT_S, node.check_alive)
 
 
 def _await_final_diagnostics(player: FramePlayer, node: NodeProcess) -> None:
-    """The node reports once a second; wait for the report that has seen every frame."""
-    published = str(player.answered())
-    player.spin_until(lambda: player.diagnostics.get('frames_published') == published, 2.5, node.check_alive)
+    """The node reports once a second; the next report has seen every frame."""
+    player.diagnostics.clear()
+    player.spin_until(lambda: bool(player.diagnostics), SETTLE_TIMEOUT_S, node.check_alive)

@@ -34,6 +34,8 @@ def summarise(
             'published': _count(node.get('frames_published')),
             'answered': answered,
             'unanswered': len(answers) - answered,
+            # Best effort: a newer frame may take a frame's place before the node's executor has seen it.
+            'lost_on_the_way': max(0, len(answers) - int(node['frames_received'])) if node else None,
             'dropped': {
                 key.removeprefix('dropped.'): int(value) for key, value in node.items() if key.startswith('dropped.')
             },
@@ -69,6 +71,7 @@ def print_summary(summary: dict[str, Any], output: Path) -> None:
         ['frames sent', frames['sent']],
         ['answered in full', frames['answered']],
         ['dropped by the node', dropped],
+        ['lost on the way to the node', frames['lost_on_the_way']],
         ['unreadable in the source', skipped],
         ['frames a second', f'{summary["frames_per_s"]:.2f}'],
         ['detections', summary['detections']],

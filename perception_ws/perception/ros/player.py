@@ -47,6 +47,7 @@ class FramePlayer:
         self.node = Node('frame_player', namespace=namespace)
         self.answers: dict[int, Answer] = {}
         self.unexpected: list[str] = []
+        self.last_arrival = time.monotonic()
         self.model = ''
         self.diagnostics: dict[str, str] = {}
         self.label_infos: dict[str, LabelInfo] = {}
@@ -135,6 +136,7 @@ class FramePlayer:
         if answer is None or output in answer.latency_ms:
             self.unexpected.append(f'{output} with stamp {stamp_ns}')
             return None
+        self.last_arrival = time.monotonic()
         answer.latency_ms[output] = (self.node.get_clock().now().nanoseconds - stamp_ns) / 1e6
         return answer
 
