@@ -9,7 +9,8 @@ PYTHON ?= python3
 VENV := $(CURDIR)/.venv
 RUN := $(VENV)/bin/python
 UV := $(VENV)/bin/uv
-REQUIREMENTS := $(wildcard requirements/*.txt)
+REQUIREMENTS := $(addprefix requirements/,runtime.txt ros.txt message_build.txt test.txt training.txt)
+CONSTRAINTS := requirements/constraints.txt
 MESSAGES := $(shell find perception_ws/vision_msgs -type f)
 # ROS's messages complain when a field gets a wrong type; off by default in Jazzy, on in our tests.
 export ROS_PYTHON_CHECK_FIELDS ?= 1
@@ -37,8 +38,9 @@ $(VENV)/bin/uv:
 	$(PYTHON) -m venv $(VENV)
 	$(VENV)/bin/pip install --quiet --disable-pip-version-check uv
 
-$(VENV)/.requirements: $(UV) $(REQUIREMENTS)
-	$(UV) pip install --quiet --python $(RUN) $(addprefix -r ,$(REQUIREMENTS))
+$(VENV)/.requirements: $(UV) $(REQUIREMENTS) $(CONSTRAINTS)
+	@echo 'Installing PyTorch, ROS 2 and the rest into .venv (6 GB, once) ...'
+	$(UV) pip install --quiet --python $(RUN) $(addprefix -r ,$(REQUIREMENTS)) --constraint $(CONSTRAINTS)
 	@touch $@
 
 # vision_msgs is not on the Python index: built from our own definitions into the environment.
