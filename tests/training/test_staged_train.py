@@ -11,74 +11,18 @@ import sys
 import time
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
-import yaml
 from safetensors.torch import load_file
 
 from perception.checkpoint import load_checkpoint
 from perception.errors import ConfigError
-from tests.conftest import TINY_CONFIG
+from tests.training.conftest import PHASES
 from training.configuration import TrainingConfig, parse_arguments
-from training.data.synthetic_street import main as draw_streets
 from training.errors import TrainingError
 from training.run_folder import RunFolder
 from training.staged_train import train
-
-PHASES = [
-    {'name': 'joint', 'iterations': 3, 'learning_rate': 1e-3},
-    {
-        'name': 'segmentation',
-        'trains': ['encoder', 'bottleneck', 'decoder', 'mask_head'],
-        'detect': False,
-        'w_det': 0.0,
-        'iterations': 3,
-        'learning_rate': 1e-3,
-    },
-    {
-        'name': 'detection',
-        'trains': ['detection_head'],
-        'segment': False,
-        'w_seg': 0.0,
-        'iterations': 4,
-        'learning_rate': 1e-4,
-    },
-    {'name': 'fine_tuning', 'iterations': 3, 'learning_rate': 1e-4},
-]
-
-
-@pytest.fixture(scope='module')
-def streets(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    root = tmp_path_factory.mktemp('streets')
-    size = ['--size', '96x192', '--sequence-frames', '4']
-    assert draw_streets(['--output', str(root), '--train', '8', '--val', '2', '--test', '0', '--overwrite', *size]) == 0
-    return root
-
-
-@pytest.fixture
-def config_file(streets: Path, tmp_path: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A run of 13 steps in four phases, as a file."""
-    values: dict[str, Any] = {
-        'data': [{'name': 'cityscapes', 'root': str(streets), 'split': 'train'}],
-        'validation': [{'name': 'cityscapes', 'root': str(streets), 'split': 'val'}],
-        'network': 'interdependent',
-        'network_config': json.loads(json.dumps(TINY_CONFIG)),
-        'image_hw': [96, 192],
-        'phases': PHASES,
-        'batch_size': 2,
-        'workers': 0,
-        'threads': 1,
-        'save_every': 2,
-        'log_every': 1,
-        'average_decay': 0.9,
-        'cache': str(tmp_path_factory.getbasetemp() / 'cache'),
-        'output': str(tmp_path / 'run'),
-    }
-    path = tmp_path / 'config.yaml'
-    path.write_text(yaml.safe_dump(values))
-    return path
 
 
 def _config(path: Path, *options: str) -> TrainingConfig:

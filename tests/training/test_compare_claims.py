@@ -1,0 +1,41 @@
+"""The paper's claims as one command: every variant trains, is scored over its seeds, and is not trained twice."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from perception.checkpoint import load_checkpoint
+from training.compare_claims import VARIANTS, main
+
+
+def test_every_variant_is_trained_and_tabulated(
+    config_file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    output = tmp_path / 'claims'
+    command = ['--config', str(config_file), '--seeds', '2', '--claims-output', str(output)]
+    assert main(command) == 0
+    table = (output / 'table.md').read_text()
+    assert capsys.readouterr().out == table
+    assert [row.split('|')[1].strip() for row in table.splitlines()[2:]] == list(VARIANTS)
+    assert table.count('+-') >= 2 * len(VARIANTS)
+    for name in VARIANTS:
+        checkpoint = load_checkpoint(output / f'{name.replace(" ", "_")}_seed1' / 'last.safetensors')
+        assert checkpoint.provenance['step'] == checkpoint.provenance['of'] == 13
+        assert checkpoint.provenance['training']['seed'] == 1
+    scores = json.loads((output / 'scores.json').read_text())
+    assert scores['published'][0] != scores['published'][1]
+
+    marker = output / 'single_branch_seed0' / 'result.json'
+    marker.write_text(json.dumps({'mean_iou': 0.125, 'sum': 0.125}))
+    assert main([*command, '--variants', 'single branch']) == 0
+    assert json.loads((output / 'scores.json').read_text())['single branch'][0]['mean_iou'] == 0.125
+
+
+def test_without_validation_data_there_is_nothing_to_compare(
+    config_file: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(['--config', str(config_file), '--validation', '[]']) == 1
+    assert 'names no validation data' in capsys.readouterr().err

@@ -1,0 +1,124 @@
+"""The interdependent paper's claims, each switched off in turn and trained for the same iterations with several seeds.
+
+    python -m training.compare_claims --config config/training/interdependent_small_streets_quick.yaml --seeds 3
+
+Claims (sections 3.2 and 4): the detector gains from the decoder's features, from four phases, from scale-aware anchors,
+and from three branches. Every run is scored on the configuration's validation data with its last weights; a run that is
+finished is not trained again, one that was killed goes on.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from tabulate import tabulate
+
+from perception.checkpoint import load_checkpoint
+from perception.errors import ConfigError, PerceptionError
+from perception.labels import CITYSCAPES_11_3
+from training.configuration import TrainingConfig, parse_arguments
+from training.phases import Phase
+from training.preparation import open_dataset
+from training.staged_train import train
+from training.validation import validate
+
+FIGURES = ('mean_iou', 'mean_ap50', 'mean_ap')
+
+
+def _with_network(**overrides: Any) -> Callable[[TrainingConfig], TrainingConfig]:
+    return lambda config: replace(config, network_config={**config.network_config, **overrides})
+
+
+def _all_at_once(config: TrainingConfig) -> TrainingConfig:
+    rate = max(phase.learning_rate for phase in config.phases)
+    return replace(config, phases=(Phase(name='joint', iterations=config.iterations, learning_rate=rate),))
+
+
+def _every_branch(config: TrainingConfig) -> TrainingConfig:
+    detection = replace(config.criterion.detection, assignment='every_branch')
+    return replace(config, criterion=replace(config.criterion, detection=detection))
+
+
+VARIANTS: dict[str, Callable[[TrainingConfig], TrainingConfig]] = {
+    'published': lambda config: config,
+    'detector on encoder features': _with_network(detector_features='encoder'),
+    'all at once': _all_at_once,
+    'anchors on every branch': _every_branch,
+    'single branch': _with_network(trident_dilations=(2,)),
+}
+
+
+def score_variant(name: str, config: TrainingConfig, folder: Path) -> dict[str, float]:
+    """Train one variant with the seed of the configuration, unless that is done; its validation scores."""
+    result = folder / 'result.json'
+    if result.exists():
+        return json.loads(result.read_text())
+    variant = replace(VARIANTS[name](config), output=str(folder), validate_every=0, validation=())
+    train(variant, resume=(folder / 'config.yaml').exists())
+    network = load_checkpoint(folder / 'last.safetensors').network
+    datasets = [open_dataset(data, CITYSCAPES_11_3) for data in config.validation]
+    scores = validate(network, datasets, 'auto')
+    result.write_text(json.dumps(scores, indent=2) + '\n')
+    return scores
+
+
+def _figure(runs: Sequence[dict[str, float]], name: str) -> str:
+    """Mean and standard deviation of a figure over the seeds, in points; n/a where there was no truth for it."""
+    if not all(name in run for run in runs):
+        return 'n/a'
+    points = [100 * run[name] for run in runs]
+    deviation = f' +- {statistics.stdev(points):.2f}' if len(points) > 1 else ''
+    return f'{statistics.mean(points):.2f}{deviation}'
+
+
+def compare(config: TrainingConfig, names: Sequence[str], seeds: int, output: Path) -> str:
+    """Train every variant with every seed; a Markdown table of the scores, also written to ``output``.
+
+    Raises:
+        ConfigError: If there is no validation data to score on.
+    """
+    if not config.validation:
+        raise ConfigError('The configuration names no validation data, so there is nothing to score on.')
+    scores: dict[str, list[dict[str, float]]] = {name: [] for name in names}
+    for seed in range(seeds):
+        for name in names:
+            folder = output / f'{name.replace(" ", "_")}_seed{seed}'
+            print(f'{name}, seed {seed}: {folder}', file=sys.stderr)
+            scores[name].append(score_variant(name, replace(config, seed=seed), folder))
+    rows = [[name, *(_figure(runs, figure) for figure in FIGURES)] for name, runs in scores.items()]
+    table = tabulate(rows, headers=['variant', 'mIoU', 'AP50', 'AP50:95'], tablefmt='github')
+    (output / 'table.md').write_text(table + '\n')
+    (output / 'scores.json').write_text(json.dumps(scores, indent=2) + '\n')
+    return table
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Compare as the command line says. Returns the exit code."""
+    parser = argparse.ArgumentParser(prog='python -m training.compare_claims', description=__doc__.split('\n')[0])
+    parser.add_argument('--seeds', type=int, default=3, help='runs of each variant (default 3)')
+    parser.add_argument('--variants', nargs='+', default=list(VARIANTS), choices=list(VARIANTS), help='default: all')
+    parser.add_argument('--claims-output', type=Path, default=Path('out/claims'), help='default out/claims')
+    options, rest = parser.parse_known_args(arguments)
+    try:
+        if options.seeds < 1:
+            raise ConfigError(f'--seeds must be at least 1; got {options.seeds}.')
+        config, _ = parse_arguments(rest)
+        print(compare(config, options.variants, options.seeds, options.claims_output))
+    except PerceptionError as error:
+        print(f'compare_claims: {error}', file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print('compare_claims: stopped; the same command goes on.', file=sys.stderr)
+        return 130
+    return 0
+
+
+if __name__ == '__main__':
+    sys.exit(main())
