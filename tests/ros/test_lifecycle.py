@@ -10,6 +10,7 @@ import cv2
 import numpy as np
 import pytest
 from lifecycle_msgs.msg import Transition
+from rclpy.qos import QoSProfile, ReliabilityPolicy
 from sensor_msgs.msg import CompressedImage
 
 from perception.ros.node_process import NodeProcess, NodeProcessError
@@ -63,10 +64,20 @@ def test_transitions(user: UserNode, tiny_checkpoint_path: Path, tmp_path: Path)
 
 def test_compressed_images_under_simulated_time(user: UserNode, tiny_checkpoint_path: Path, tmp_path: Path) -> None:
     log = tmp_path / 'node.log'
-    parameters = {'model_path': str(tiny_checkpoint_path), 'image_transport': 'compressed', 'use_sim_time': True}
+    parameters = {
+        'model_path': str(tiny_checkpoint_path),
+        'image_transport': 'compressed',
+        'input_qos': 'reliable',
+        'use_sim_time': True,
+    }
     with NodeProcess(namespace='/camera', parameters=parameters, log=log):
         images = user.compressed_images
         user.wait_until_served(images)
+        best_effort = QoSProfile(depth=1, reliability=ReliabilityPolicy.BEST_EFFORT)
+        deaf = user.node.create_publisher(CompressedImage, 'image/compressed', best_effort)
+        user.diagnostics(lambda values: values['input_state'] == 'IncompatibleQoS')
+        user.node.destroy_publisher(deaf)
+
         _, mask = user.ask(_jpeg(draw_image()), images)
         assert (mask.height, mask.width) == (90, 151)
 
@@ -81,7 +92,9 @@ def test_compressed_images_under_simulated_time(user: UserNode, tiny_checkpoint_
             values = user.diagnostics(lambda values, reason=reason: f'dropped.{reason}' in values)  # type: ignore[misc]
             assert values['current_delay_from_realtime_ms'] == 'n/a'
         user.ask(_jpeg(draw_image(61, 83)), images)
-    assert 'Traceback' not in log.read_text()
+    text = log.read_text()
+    assert 'Traceback' not in text
+    assert 'offers a QoS that this subscription cannot take (RELIABILITY)' in text
 
 
 def test_wrong_parameters_are_refused_at_start_with_the_reason(

@@ -82,6 +82,7 @@ class Camera:
         self._decode: Callable[[Any], DecodedImage] = decode_image
         self._subscription: Any = None
         self._last_drawing = float('-inf')
+        self._assumptions_said: set[str] = set()
 
         def publisher(message_type: type, topic: str, qos: QoSProfile) -> Any:
             return node.create_lifecycle_publisher(message_type, topic, qos)
@@ -198,8 +199,8 @@ class Camera:
         start = perf_counter()
         image = self._decode(message)
         decoded_at = perf_counter()
-        if image.assumed and not self.last_bad_image:
-            self.last_bad_image = image.assumed
+        if image.assumed and image.assumed not in self._assumptions_said:
+            self._assumptions_said.add(image.assumed)
             self._node.get_logger().warning(image.assumed)
         result = self._perceiver(
             image.pixels, image.order, with_confidence=self._confidence.get_subscription_count() > 0
