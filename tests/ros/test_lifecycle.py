@@ -37,6 +37,9 @@ def test_transitions(user: UserNode, tiny_checkpoint_path: Path, tmp_path: Path)
         assert user.change_state(Transition.TRANSITION_ACTIVATE)
         user.wait_until_served()
         user.ask(raw_message(draw_image()))
+        # Refused with an answer, not with silence.
+        assert not user.change_state(Transition.TRANSITION_CONFIGURE)
+        assert user.state() == 'active'
 
         assert user.change_state(Transition.TRANSITION_DEACTIVATE)
         user.wait_until(lambda: user.images.get_subscription_count() == 0, 'the node to unsubscribe')

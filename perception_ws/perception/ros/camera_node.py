@@ -155,6 +155,16 @@ class CameraNode(LifecycleNode):
         self._release()
         super().destroy_node()
 
+    def _LifecycleNodeMixin__on_change_state(self, request: Any, response: Any) -> Any:
+        """Answer ~/change_state. rclpy's own callback, of this mangled name, raises on a transition that the current
+        state does not have, and the caller waits for ever."""
+        try:
+            return super()._LifecycleNodeMixin__on_change_state(request, response)  # type: ignore[misc]
+        except RuntimeError as error:
+            self.get_logger().warning(f'Transition {request.transition.id} is not possible now: {error}')
+            response.success = False
+            return response
+
     def _stop_inference(self) -> None:
         self._active_since = None
         if self._camera is not None:
