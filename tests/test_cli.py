@@ -117,8 +117,8 @@ def test_help_of_a_command(command: str, capsys: pytest.CaptureFixture[str]) -> 
         (['make-bag', 'a'], 'output'),
         (['make-bag', 'a', 'b', '--rate', '0'], '--rate: must be more than 0'),
         (['make-bag', 'a', 'b', '--rate', '-2'], '--rate: must be a number from 0'),
-        (['make-bag', 'a', 'b', '--jpeg-quality', '0'], '--jpeg-quality: invalid choice'),
-        (['make-bag', 'a', 'b', '--jpeg-quality', '101'], '--jpeg-quality: invalid choice'),
+        (['make-bag', 'a', 'b', '--jpeg-quality', '0'], '--jpeg-quality: must lie in 1..100, got 0'),
+        (['make-bag', 'a', 'b', '--jpeg-quality', '101'], '--jpeg-quality: must lie in 1..100, got 101'),
     ],
     ids=lambda value: ' '.join(value) if isinstance(value, list) else '',
 )

@@ -94,7 +94,10 @@ def load_checkpoint(path: Path | str) -> Checkpoint:
     """
     path = Path(path)
     if not path.is_file():
-        raise CheckpointError(f'There is no checkpoint file {path}. Check the path (parameter model_path).')
+        raise CheckpointError(
+            f'There is no checkpoint file {path}. Check the path (parameter model_path), or give the name of a network '
+            f'for random weights: {", ".join(NETWORKS)}.'
+        )
     try:
         with safe_open(path, framework='pt') as file:
             metadata = file.metadata() or {}

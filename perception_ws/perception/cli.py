@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import perception
-from perception.errors import MissingDependencyError, PerceptionError
+from perception.errors import CheckpointError, MissingDependencyError, PerceptionError, nearest
 from perception.resources import SAMPLE_BAG
 
 
@@ -38,7 +38,13 @@ def _parser() -> argparse.ArgumentParser:
     )
     demo.set_defaults(run=_demo)
     source = demo.add_mutually_exclusive_group()
-    source.add_argument('--bag', dest='source', type=Path, default=SAMPLE_BAG, help='a bag: MCAP, sqlite3 or ROS 1')
+    source.add_argument(
+        '--bag',
+        dest='source',
+        type=Path,
+        default=SAMPLE_BAG,
+        help='a bag: MCAP, sqlite3 or ROS 1 (the three options are one: the kind is seen from the name)',
+    )
     source.add_argument('--images', dest='source', type=Path, default=SAMPLE_BAG, help='a folder of images, or one')
     source.add_argument('--video', dest='source', type=Path, default=SAMPLE_BAG, help='a video file')
     demo.add_argument('--topic', help='image topic of the bag, where it has several')
@@ -62,7 +68,7 @@ def _parser() -> argparse.ArgumentParser:
     bag.add_argument('output', type=Path, help='the new bag: a folder that does not exist yet')
     bag.add_argument('--topic', default='/camera/image/compressed', help='topic of the CompressedImage messages')
     bag.add_argument('--rate', type=_positive, default=10.0, help='frames a second, for images without time stamps')
-    bag.add_argument('--jpeg-quality', type=int, default=90, choices=range(1, 101), metavar='1..100')
+    bag.add_argument('--jpeg-quality', type=_quality, default=90, help='1 to 100')
     return parser
 
 
@@ -99,6 +105,13 @@ def _positive(text: str) -> float:
     return value
 
 
+def _quality(text: str) -> int:
+    value = _count(text)
+    if not 1 <= value <= 100:
+        raise argparse.ArgumentTypeError(f'must lie in 1..100, got {text}')
+    return value
+
+
 def _share(text: str) -> float:
     value = _not_negative(text)
     if value > 1:
@@ -108,7 +121,13 @@ def _share(text: str) -> float:
 
 def _demo(options: argparse.Namespace) -> int:
     from perception.bag.frames import open_frames
+    from perception.networks import NETWORKS
 
+    if options.model and options.model not in NETWORKS and not os.path.isfile(options.model):
+        raise CheckpointError(
+            f'--model {options.model} is no file, and no network of that name exists: '
+            f'{nearest(options.model, list(NETWORKS))}'
+        )
     try:
         from perception.ros.demo import DemoOptions, run_demo
     except ImportError as error:

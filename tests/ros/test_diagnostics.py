@@ -30,7 +30,7 @@ ACTIVE = Situation(lifecycle='active', active_for_s=10.0, model='net@1234')
     ('snapshot', 'situation', 'limits', 'level', 'said'),
     [
         (RUNNING, {}, {}, DiagnosticStatus.OK, 'active, input ok'),
-        (IDLE, {'lifecycle': 'inactive'}, {}, DiagnosticStatus.OK, 'inactive'),
+        (IDLE, {'lifecycle': 'inactive'}, {}, DiagnosticStatus.WARN, 'inactive: no frame is looked at'),
         (IDLE, {'active_for_s': 0.5}, {}, DiagnosticStatus.WARN, 'no image for 0.5 s'),
         (IDLE, {}, {}, DiagnosticStatus.ERROR, 'no image for 10.0 s'),
         (IDLE, {'incompatible_qos': 'RELIABILITY'}, {}, DiagnosticStatus.ERROR, 'QoS'),

@@ -25,12 +25,13 @@ from rclpy.parameter import Parameter
 from std_srvs.srv import SetBool
 
 from perception.checkpoint import resolve_checkpoint
-from perception.errors import PerceptionError, nearest
+from perception.errors import PerceptionError
 from perception.pipeline import Perceiver
 from perception.postprocess import PostprocessConfig
 from perception.ros.camera import UNTRAINED_BANNER, Camera, CameraSettings
 from perception.ros.diagnostics import Limits, Situation, camera_status
-from perception.ros.parameters import PARAMETERS, declare_parameters, refusal
+from perception.ros.parameters import declare_parameters, refusal
+from perception.ros.startup_checks import startup_warnings
 from perception.ros.statistics import CameraStatistics
 
 Transition = Callable[[Any, LifecycleState], TransitionCallbackReturn]
@@ -72,7 +73,8 @@ class CameraNode(LifecycleNode):
         self.add_on_set_parameters_callback(self._check_parameters)
         declare_parameters(self)
         self.add_post_set_parameters_callback(self._apply_parameters)
-        self._warn_of_unknown_parameters()
+        for warning in startup_warnings(self):
+            self.get_logger().warning(warning)
         # Both go on when /clock stops: a node that is silent then looks dead.
         steady = Clock(clock_type=ClockType.STEADY_TIME)
         self._diagnostics = self.create_publisher(DiagnosticArray, '/diagnostics', 10)
@@ -210,13 +212,6 @@ class CameraNode(LifecycleNode):
         self._camera.settings = self._camera_settings()
         if self._active_since is not None and before.score_threshold != self._perceiver.config.score_threshold:
             self._camera.publish_labels()
-
-    def _warn_of_unknown_parameters(self) -> None:
-        """ROS ignores misspelt parameters silently; name them. (No error: files are shared between nodes.)"""
-        known = [spec.name for spec in PARAMETERS]
-        for name in getattr(self, '_parameter_overrides', {}):
-            if not self.has_parameter(name) and not name.startswith(('qos_overrides.', 'use_sim_time')):
-                self.get_logger().warning(f'Parameter {name!r} is unknown and ignored: {nearest(name, known)}')
 
     def _publish_diagnostics(self) -> None:
         statistics, situation = CameraStatistics(), Situation(lifecycle='unconfigured')

@@ -16,6 +16,7 @@ from typing import Any
 import cv2
 import numpy as np
 import rclpy
+from rclpy.executors import ExternalShutdownException
 from tqdm import tqdm
 
 from perception.bag.source import FrameSource
@@ -27,8 +28,9 @@ from perception.video import VideoWriter
 
 NAMESPACE = '/camera'
 START_TIMEOUT_S = 180.0
-ANSWER_TIMEOUT_S = 60.0
+ANSWER_TIMEOUT_S = 15.0
 SETTLE_TIMEOUT_S = 5.0
+STOPPED = 'a signal (Ctrl-C or SIGTERM)'
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -101,9 +103,7 @@ def run_demo(source: FrameSource, options: DemoOptions) -> dict[str, Any]:
         PerceptionError: If the node does not start, or ends while frames are played. What had come until then is kept.
     """
     output = options.output
-    output.mkdir(parents=True, exist_ok=True)
-    for old in (*output.glob('overlay_*.jpg'), output / 'overlay.mp4', output / 'summary.json'):
-        old.unlink(missing_ok=True)
+    _clear(output)
     isolate_middleware(os.environ)  # type: ignore[arg-type]
     parameters: dict[str, str | int | float | bool] = {
         'model_path': options.model,
@@ -118,13 +118,16 @@ def run_demo(source: FrameSource, options: DemoOptions) -> dict[str, Any]:
     player = FramePlayer(NAMESPACE, compressed=options.transport == 'compressed', on_overlay=book.add)
     try:
         with NodeProcess(namespace=NAMESPACE, parameters=parameters, log=output / 'node.log') as node:
-            _wait_for_node(player, node)
+            try:
+                _wait_for_node(player, node)
+            except ExternalShutdownException:
+                raise KeyboardInterrupt from None
             started = time.monotonic()
             interrupted = ''
             try:
                 _play(source, options, player, node)
-            except KeyboardInterrupt:
-                interrupted = 'Ctrl-C'
+            except (KeyboardInterrupt, ExternalShutdownException):
+                interrupted = STOPPED
             except PerceptionError as error:
                 interrupted = str(error)
             seconds = max(player.last_arrival - started, 1e-9)
@@ -137,9 +140,21 @@ def run_demo(source: FrameSource, options: DemoOptions) -> dict[str, Any]:
     summary = summarise(player, source, seconds=seconds, pictures=book.pictures, interrupted=interrupted)
     (output / 'summary.json').write_text(json.dumps(summary, indent=2) + '\n')
     print_summary(summary, output)
-    if interrupted and interrupted != 'Ctrl-C':
+    if interrupted and interrupted != STOPPED:
         raise PerceptionError(interrupted)
+    if not interrupted and not summary['frames']['answered']:
+        raise PerceptionError(f'No frame was answered; {output / "node.log"} may say why.')
     return summary
+
+
+def _clear(output: Path) -> None:
+    """Make the output folder, without what an earlier demo left in it."""
+    try:
+        output.mkdir(parents=True, exist_ok=True)
+        for old in (*output.glob('overlay_*.jpg'), output / 'overlay.mp4', output / 'summary.json'):
+            old.unlink(missing_ok=True)
+    except OSError as error:
+        raise PerceptionError(f'Cannot write to --output {output}: {error}') from error
 
 
 def _frames_to_play(source: FrameSource, options: DemoOptions) -> int | None:
@@ -172,18 +187,22 @@ def _play(source: FrameSource, options: DemoOptions, player: FramePlayer, node: 
                     player.spin_once(wait)
                 due += 1 / options.rate_hz
             stamp_ns = player.send(frame.image_rgb)
-            if not options.rate_hz:
-                player.spin_until(partial(player.is_settled, stamp_ns), ANSWER_TIMEOUT_S, node.check_alive)
+            settled = options.rate_hz or player.spin_until(
+                partial(player.is_settled, stamp_ns), ANSWER_TIMEOUT_S, node.check_alive
+            )
+            if not settled:
+                size = f'{frame.image_rgb.nbytes / 2**20:.1f} MiB raw'
+                tqdm.write(f'No answer to frame {index} ({size}); large ones need --transport compressed.')
             node.check_alive()
             bar.update()
         # The last answers may still be on their way; once nothing has come for a while, nothing will.
         sent_all = time.monotonic()
 
-        def settled() -> bool:
+        def nothing_more() -> bool:
             quiet_s = time.monotonic() - max(player.last_arrival, sent_all)
             return player.answered() == len(player.answers) or quiet_s > SETTLE_TIMEOUT_S
 
-        player.spin_until(settled, ANSWER_TIMEOUT_S, node.check_alive)
+        player.spin_until(nothing_more, ANSWER_TIMEOUT_S, node.check_alive)
 
 
 def _await_final_diagnostics(player: FramePlayer, node: NodeProcess) -> None:

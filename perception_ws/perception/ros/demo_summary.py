@@ -77,7 +77,7 @@ def print_summary(summary: dict[str, Any], output: Path) -> None:
         ['detections', summary['detections']],
     ]
     if not summary['complete']:
-        rows.append(['STOPPED EARLY BY', summary['interrupted_by'].splitlines()[0]])
+        rows.append(['STOPPED EARLY BY', summary['interrupted_by'].split('. ')[0]])
     print(tabulate(rows, tablefmt='simple'))
     columns = ['ms', 'median', 'p95', 'max']
     times = [[f'stamp to {name}', *_cells(values)] for name, values in summary['latency_ms'].items()]

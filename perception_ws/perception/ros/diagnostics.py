@@ -42,7 +42,7 @@ def camera_status(name: str, snapshot: Snapshot, situation: Situation, limits: L
     findings = _findings(input_state, snapshot, situation, limits)
     level = max((level for level, _ in findings), default=OK)
     status = DiagnosticStatus(level=_LEVELS[level], name=name, hardware_id=situation.model)
-    status.message = '; '.join(text for _, text in findings) or f'{situation.lifecycle}, input ok'
+    status.message = '; '.join(text for _, text in findings) or 'active, input ok'
     status.values = [
         KeyValue(key=key, value=value) for key, value in _values(input_state, snapshot, situation, limits).items()
     ]
@@ -70,7 +70,7 @@ def _findings(input_state: str, snapshot: Snapshot, situation: Situation, limits
     if situation.model and not situation.trained:
         found.append((WARN, 'UNTRAINED WEIGHTS: the results mean nothing'))
     if situation.lifecycle != 'active':
-        return found
+        return [*found, (WARN, f'{situation.lifecycle}: no frame is looked at')]
     if not situation.enabled:
         return [*found, (OK, 'paused by ~/enable')]
     if input_state == 'IncompatibleQoS':

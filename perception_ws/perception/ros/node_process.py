@@ -1,5 +1,6 @@
 """Run the real camera_node as a process of its own, the way a launch file does."""
 
+import ctypes
 import os
 import random
 import signal
@@ -10,8 +11,16 @@ from types import TracebackType
 
 from perception.errors import PerceptionError
 from perception.resources import config_file
+from perception.ros.startup_checks import PROFILE_VARIABLES
 
 STOP_TIMEOUT_S = 15.0
+_PR_SET_PDEATHSIG = 1
+_libc = ctypes.CDLL(None)
+
+
+def _end_with_parent() -> None:
+    """Linux ends this process when its parent dies, even by SIGKILL: no node goes on that nobody knows of."""
+    _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
 
 
 class NodeProcessError(PerceptionError):
@@ -25,10 +34,7 @@ def isolate_middleware(environment: dict[str, str]) -> None:
     """
     environment.setdefault('ROS_DOMAIN_ID', str(random.SystemRandom().randint(1, 101)))
     environment.setdefault('ROS_AUTOMATIC_DISCOVERY_RANGE', 'LOCALHOST')
-    for variable in (
-        'FASTRTPS_DEFAULT_PROFILES_FILE',
-        'FASTDDS_DEFAULT_PROFILES_FILE',
-    ):  # the name up to Jazzy, and since
+    for variable in PROFILE_VARIABLES:
         environment.setdefault(variable, str(config_file('fastdds_large_images.xml')))
 
 
@@ -45,12 +51,18 @@ class NodeProcess:
         self._log = log
         command = [sys.executable, '-m', 'perception.ros.camera_node', '--ros-args', '-r', f'__ns:={namespace}']
         for name, value in parameters.items():
-            text = f"'{value}'" if isinstance(value, str) else str(value).lower()
+            # Quoted as YAML, so that text stays text.
+            text = "'" + value.replace("'", "''") + "'" if isinstance(value, str) else str(value).lower()
             command += ['-p', f'{name}:={text}']
         with log.open('wb') as output:
             # A session of its own: Ctrl-C at the terminal is ours to pass on, after the last results are in.
             self._process = subprocess.Popen(
-                command, stdout=output, stderr=subprocess.STDOUT, env=os.environ.copy(), start_new_session=True
+                command,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                env=os.environ.copy(),
+                start_new_session=True,
+                preexec_fn=_end_with_parent,
             )
 
     @property
