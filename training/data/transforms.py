@@ -29,8 +29,10 @@ class TrainTransformConfig:
     """What TrainTransform does; the defaults are the paper's.
 
     Attributes:
-        image_hw: Height and width of the result.
-        scale: Range of the enlargement, relative to the whole image at ``image_hw``; below 1 needs padding.
+        image_hw: Height and width of the network input, at which an enlargement of 1 shows the whole image.
+        crop_hw: Height and width of the result; (0, 0): as ``image_hw``. A smaller crop costs less for each step and
+            shows a part of the image, at the size that it has in the whole one.
+        scale: Range of the enlargement; needs padding where the image is then smaller than the crop.
         flip_probability: Of a horizontal flip.
         brightness, contrast, saturation: Largest change of the factor from 1.
         hue: Largest turn of the colour circle, at most 0.5.
@@ -43,6 +45,7 @@ class TrainTransformConfig:
     """
 
     image_hw: tuple[int, int] = (384, 768)
+    crop_hw: tuple[int, int] = (0, 0)
     scale: tuple[float, float] = (1.0, 1.5)
     flip_probability: float = 0.5
     brightness: float = 0.0
@@ -66,12 +69,21 @@ class TrainTransformConfig:
         changes = (self.brightness, self.contrast, self.saturation)
         if min(self.image_hw) < 1 or not 0 < low <= high:
             raise ConfigError(f'image_hw {self.image_hw} must be positive and scale {self.scale} be 0 < low <= high.')
+        if any(self.crop_hw) and min(self.crop_hw) < 1:
+            raise ConfigError(
+                f'crop_hw must be two positive sides, or 0 and 0 for the whole input; got {self.crop_hw}.'
+            )
         if not all(0 <= probability <= 1 for probability in probabilities):
             raise ConfigError(f'flip_probability and focus_probability must lie in 0..1; got {probabilities}.')
         if not all(0 <= change <= 1 for change in changes) or not 0 <= self.hue <= 0.5:
             raise ConfigError(
                 f'brightness, contrast and saturation must lie in 0..1, hue in 0..0.5; got {changes} and {self.hue}.'
             )
+
+    @property
+    def result_hw(self) -> tuple[int, int]:
+        """Height and width of what the transform returns."""
+        return self.crop_hw if any(self.crop_hw) else self.image_hw
 
 
 @dataclass(frozen=True)
@@ -100,7 +112,10 @@ class TrainTransform:
     def _choose_view(self, sample: Sample, generator: torch.Generator) -> View:
         height, width = sample.image.shape[1:]
         scale = _uniform(*self.config.scale, generator)
-        view_hw = max(1, round(height / scale)), max(1, round(width / scale))
+        view_hw = [
+            max(1, round(side * shown / (whole * scale)))
+            for side, shown, whole in zip((height, width), self.config.result_hw, self.config.image_hw, strict=True)
+        ]
         focus = None
         if self.config.focus_probability and _uniform(0, 1, generator) < self.config.focus_probability:
             focus = self._choose_focus(sample, generator)
@@ -108,7 +123,7 @@ class TrainTransform:
             _choose_offset(side, shown, focus and focus[axis], generator)
             for axis, (side, shown) in enumerate(zip((height, width), view_hw, strict=True))
         )
-        return View(top, left, *view_hw)
+        return View(top, left, view_hw[0], view_hw[1])
 
     def _choose_focus(self, sample: Sample, generator: torch.Generator) -> tuple[int, int] | None:
         """Row and column of a random pixel of a random rare class; None where the sample has none."""
@@ -153,19 +168,19 @@ def show_view(sample: Sample, view: View, config: TrainTransformConfig) -> Sampl
         view: In the sample's pixels.
         config: Gives the size, the padding, and what becomes of boxes.
     """
-    placement = _place(view, (sample.image.shape[1], sample.image.shape[2]), config.image_hw)
+    placement = _place(view, (sample.image.shape[1], sample.image.shape[2]), config.result_hw)
     ignored = placement.move_boxes(sample.ignore_boxes)
     boxes, labels, mask = sample.boxes, sample.labels, sample.mask
     if boxes is not None and labels is not None:
         whole = placement.move_boxes(boxes)
-        boxes = _clip(whole, config.image_hw)
+        boxes = _clip(whole, config.result_hw)
         centre = (whole[:, :2] + whole[:, 2:]) / 2  # (N, 2); of the whole object, so taken before clipping
-        inside = ((centre >= 0) & (centre < torch.tensor(config.image_hw[::-1]))).all(1)
+        inside = ((centre >= 0) & (centre < torch.tensor(config.result_hw[::-1]))).all(1)
         stays = inside & (_sides(boxes) >= config.min_box_side_px).all(1)
         if config.ignore_dropped:
             ignored = torch.cat((ignored, boxes[~stays]))
         boxes, labels = boxes[stays], labels[stays]
-    ignored = _clip(ignored, config.image_hw)
+    ignored = _clip(ignored, config.result_hw)
     if mask is not None:
         # As an image, because v2 resizes masks by the pixel before, which shifts thin things against the image.
         mask = placement.move_picture(mask[None], (UNLABELLED,), InterpolationMode.NEAREST_EXACT)[0]

@@ -18,6 +18,7 @@ class InterdependentConfig:
 
     Attributes:
         stem_width: Output of the 7x7 stem.
+        input_norm: The published code learns a normalisation of the colours on top of the fixed one.
         block_widths, block_mid_widths: Output and inner width of the four encoder blocks (strides 4, 8, 16, 16).
         unit_dilations: For each block, for each of its units, the dilations of its 3x3. One dilation is a plain unit; a
             pair is a multiscale unit, whose 3x3 is split into convolutions with half of the channels each.
@@ -41,6 +42,7 @@ class InterdependentConfig:
     """
 
     stem_width: int = 64
+    input_norm: bool = True
     block_widths: tuple[int, ...] = (256, 512, 1024, 2048)
     block_mid_widths: tuple[int, ...] = (64, 128, 256, 512)
     # The released TensorFlow file has rate 2 throughout; these are the varying rates of the ports, as the paper says.
@@ -134,9 +136,12 @@ def _check_anchors(anchors_wh: tuple[tuple[float, float], ...], branches: int) -
 # - A class map of 32 features instead of one per class: the last deconvolution then places edges between the cells of
 #   stride 4 rather than interpolating finished logits. It is rectified like any feature map.
 # - Logits without batch norm: a rare class's statistics swing with the few images of a small batch.
+# - No learned normalisation of the colours: it costs a pass over the whole image, and its gradient one more through
+#   the stem, a twelfth of a training step.
 # - Dropout 0.1: there is little capacity to regularise.
 INTERDEPENDENT_SMALL = InterdependentConfig(
     stem_width=32,
+    input_norm=False,
     block_widths=(64, 128, 192, 256),
     block_mid_widths=(32, 64, 96, 128),
     encoder_dropout=0.1,

@@ -132,8 +132,7 @@ class Encoder(nn.Module):
     def __init__(self, config: InterdependentConfig) -> None:
         super().__init__()
         widths, mids, dilations = config.block_widths, config.block_mid_widths, config.unit_dilations
-        # Learned normalisation of the colours, as in the released code, on top of the fixed one.
-        self.input_norm = nn.BatchNorm2d(3)
+        self.input_norm = nn.BatchNorm2d(3) if config.input_norm else nn.Identity()
         self.stem = conv_norm(3, config.stem_width, 7, stride=2, activation=nn.ReLU(True))
         self.pool = nn.MaxPool2d(3, stride=2, padding=1)
         self.block1 = Block(config.stem_width, mids[0], widths[0], unit_dilations=dilations[0])
