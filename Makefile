@@ -32,9 +32,13 @@ check: setup
 setup: $(VENV)/.package
 
 $(VENV)/bin/uv:
+	@command -v $(PYTHON) > /dev/null || { echo 'make: $(PYTHON) is not installed. Try: make PYTHON=python3.12'; exit 1; }
 	@$(PYTHON) -c 'import sys; sys.exit(not (3, 10) <= sys.version_info[:2] <= (3, 13))' || \
 	  { echo "make: $$($(PYTHON) --version 2>&1) is not served; Python 3.10 to 3.13 is. Try: make PYTHON=python3.12"; exit 1; }
-	@command -v gcc > /dev/null || { echo 'make: gcc is missing (on Debian and Ubuntu: apt install gcc g++)'; exit 1; }
+	@command -v gcc > /dev/null && command -v g++ > /dev/null || \
+	  { echo 'make: gcc or g++ is missing (on Debian and Ubuntu: apt install gcc g++)'; exit 1; }
+	@$(PYTHON) -c 'import ensurepip' 2> /dev/null || \
+	  { echo 'make: $(PYTHON) cannot make environments (on Debian and Ubuntu: apt install python3-venv)'; exit 1; }
 	$(PYTHON) -m venv $(VENV)
 	$(VENV)/bin/pip install --quiet --disable-pip-version-check uv
 

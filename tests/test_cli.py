@@ -15,8 +15,9 @@ import pytest
 
 import perception
 from perception import resources
+from perception.backends import BACKENDS
 from perception.bag.frames import open_frames
-from perception.cli import main
+from perception.cli import BACKEND_NAMES, main
 from perception.errors import PerceptionError
 from perception.resources import SAMPLE_BAG, config_file
 
@@ -305,3 +306,15 @@ def test_sample_is_played_when_nothing_is_named(
     else:
         assert run('demo') == 1
         assert str(SAMPLE_BAG) in capsys.readouterr().err
+
+
+def test_the_backends_offered_are_those_there_are() -> None:
+    assert set(BACKEND_NAMES) == set(BACKENDS)
+
+
+@pytest.mark.parametrize('arguments', [('--device', 'gpu'), ('--device', 'cuda:x'), ('--backend', 'tensorflow')])
+def test_a_mistyped_device_or_backend_is_refused_before_the_node_starts(
+    demo: list[tuple[Path, DemoOptions]], arguments: tuple[str, str]
+) -> None:
+    assert run('demo', *arguments) == 2
+    assert not demo

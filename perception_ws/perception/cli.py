@@ -3,6 +3,7 @@
 import argparse
 import logging
 import os
+import re
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,6 +11,9 @@ from pathlib import Path
 import perception
 from perception.errors import CheckpointError, MissingDependencyError, PerceptionError, nearest
 from perception.resources import SAMPLE_BAG
+
+BACKEND_NAMES = ('eager',)
+"""The keys of perception.backends.BACKENDS, which would take seconds to import for ``--help``."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -76,8 +80,8 @@ def _add_model_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         '--model', default='', help="checkpoint file; empty: the weights that ship; a network's name: random weights"
     )
-    parser.add_argument('--backend', default='eager', help='how the network is run')
-    parser.add_argument('--device', default='auto', help='auto, cpu, cuda or cuda:N')
+    parser.add_argument('--backend', default='eager', choices=BACKEND_NAMES, help='how the network is run')
+    parser.add_argument('--device', type=_device, default='auto', help='auto, cpu, cuda or cuda:N')
     parser.add_argument('--precision', default='fp32', choices=('fp32', 'bf16', 'fp16'))
     parser.add_argument('--score-threshold', type=_share, default=0.3, help='lowest score of a reported detection')
 
@@ -110,6 +114,12 @@ def _quality(text: str) -> int:
     if not 1 <= value <= 100:
         raise argparse.ArgumentTypeError(f'must lie in 1..100, got {text}')
     return value
+
+
+def _device(text: str) -> str:
+    if not re.fullmatch(r'auto|cpu|cuda(:\d+)?', text):
+        raise argparse.ArgumentTypeError(f'must be auto, cpu, cuda or cuda:N, got {text}')
+    return text
 
 
 def _share(text: str) -> float:

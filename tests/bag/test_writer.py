@@ -153,3 +153,10 @@ def test_a_folder_becomes_a_bag(tmp_path: Path, capsys: pytest.CaptureFixture[st
     assert summary.frames == 3
     assert '3/3' in capsys.readouterr().err
     assert [frame.stamp_ns for frame in read_frames(tmp_path / 'bag')] == [0, 100_000_000, 200_000_000]
+
+
+@pytest.mark.parametrize('topic', ['camera/image', '/camera//image', '/1st', '/camera/image/', '', '/front camera'])
+def test_a_name_that_ros_would_not_take_is_refused(tmp_path: Path, topic: str) -> None:
+    with pytest.raises(RecordingError, match='no topic name'), BagWriter(tmp_path / 'bag') as writer:
+        writer.add_topic(topic, 'sensor_msgs/msg/Image')
+    assert not (tmp_path / 'bag').exists()

@@ -1,5 +1,6 @@
 """`perception demo` as a newcomer runs it: a process of its own, the real node, real files."""
 
+import fcntl
 import json
 import os
 import subprocess
@@ -59,3 +60,14 @@ def test_a_node_that_cannot_start_says_why(tmp_path: Path) -> None:
     assert result.returncode == 1
     assert 'is not a readable safetensors file' in result.stderr
     assert 'Traceback' not in result.stderr
+
+
+def test_a_second_demo_into_the_same_folder_is_refused(tmp_path: Path) -> None:
+    image = tmp_path / 'image.png'
+    cv2.imwrite(str(image), draw_image())
+    (tmp_path / 'out').mkdir()
+    with (tmp_path / 'out' / '.lock').open('w') as first:
+        fcntl.flock(first, fcntl.LOCK_EX)
+        result = _run_demo('--images', image, '--output', tmp_path / 'out')
+    assert result.returncode == 1
+    assert 'Another demo is writing' in result.stderr

@@ -6,6 +6,7 @@ registered from their definition text.
 
 from __future__ import annotations
 
+import re
 import shutil
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -23,6 +24,7 @@ from perception.errors import RecordingError, nearest
 from perception.image_messages import encode_image_fields, encode_jpeg_fields
 from perception.interfaces import StampedImage
 
+_TOPIC = re.compile(r'(/[A-Za-z_][A-Za-z0-9_]*)+')
 _UNLIMITED = QosTime(9223372036, 854775807)  # how ROS 2 spells an infinite duration
 
 
@@ -53,7 +55,7 @@ class BagWriter:
             writer.open()
         except (WriterError, OSError) as error:
             raise RecordingError(
-                f'Cannot create the bag {self.path}: {error}. Choose another name or delete it first.'
+                f'Cannot create the bag {self.path} ({str(error).rstrip(".")}). Choose another name or delete it first.'
             ) from error
         self._writer = writer
         return self
@@ -90,8 +92,14 @@ class BagWriter:
             latched: Record it as transient local, so that a player offers it to late subscribers.
 
         Raises:
-            RecordingError: If the topic exists with another type, or nobody registered the type.
+            RecordingError: If the name is none that ROS takes, the topic exists with another type, or nobody
+                registered the type.
         """
+        if not _TOPIC.fullmatch(topic):
+            raise RecordingError(
+                f'{topic!r} is no topic name. Give words of letters, digits and _, each after a slash and with no digit '
+                'in front, such as /camera/image/compressed.'
+            )
         known = self._connections.get(topic)
         if known is not None:
             if known.msgtype != msgtype:

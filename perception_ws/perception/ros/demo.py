@@ -4,10 +4,13 @@ A second process runs camera_node; this one plays the frames and listens as a us
 written down: overlay pictures, a film, and summary.json with counts, drops, latency and the time of each stage.
 """
 
+import fcntl
 import json
 import os
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -103,6 +106,11 @@ def run_demo(source: FrameSource, options: DemoOptions) -> dict[str, Any]:
         PerceptionError: If the node does not start, or ends while frames are played. What had come until then is kept.
     """
     output = options.output
+    with _claim(output):
+        return _run(source, options, output)
+
+
+def _run(source: FrameSource, options: DemoOptions, output: Path) -> dict[str, Any]:
     _clear(output)
     isolate_middleware(os.environ)  # type: ignore[arg-type]
     parameters: dict[str, str | int | float | bool] = {
@@ -147,10 +155,24 @@ def run_demo(source: FrameSource, options: DemoOptions) -> dict[str, Any]:
     return summary
 
 
-def _clear(output: Path) -> None:
-    """Make the output folder, without what an earlier demo left in it."""
+@contextmanager
+def _claim(output: Path) -> Iterator[None]:
+    """Make the output folder ours alone; a killed demo's claim ends with its process."""
     try:
         output.mkdir(parents=True, exist_ok=True)
+        lock = (output / '.lock').open('w')
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        raise PerceptionError(f'Another demo is writing to {output}; choose another --output.') from error
+    except OSError as error:
+        raise PerceptionError(f'Cannot write to --output {output}: {error}') from error
+    with lock:
+        yield
+
+
+def _clear(output: Path) -> None:
+    """Remove what an earlier demo left in the folder."""
+    try:
         for old in (*output.glob('overlay_*.jpg'), output / 'overlay.mp4', output / 'summary.json'):
             old.unlink(missing_ok=True)
     except OSError as error:

@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from perception.errors import ConfigError
+from perception.interfaces import UNLABELLED
 from training.data.mixture import seeded_generator
 from training.data.sample import Sample
 from training.data.transforms import TrainTransform, TrainTransformConfig, View, flip, show_view
@@ -62,6 +63,20 @@ def test_image_mask_and_boxes_move_together(scale: tuple[float, float], image_hw
         assert 59 <= int(column) <= 111
         assert 39 <= int(row) <= 81
     assert seen >= 5
+
+
+@pytest.mark.parametrize('scale', [1.0, 1.5, 0.5])
+def test_a_crop_shows_things_at_the_size_they_have_in_the_whole_image(scale: float) -> None:
+    sample, crop_hw = _coordinate_sample(), (60, 100)
+    transform = _transform(crop_hw=crop_hw, scale=(scale, scale), flip_probability=0.0)
+    result = transform(sample, seeded_generator(1))
+    assert result.mask is not None
+    assert result.image.shape == (3, *crop_hw)
+    assert result.mask.shape == crop_hw
+    seen = result.mask != UNLABELLED
+    columns = result.image[0].float()  # the column of the whole image that each pixel shows
+    steps = (columns[:, 1:] - columns[:, :-1])[seen[:, 1:] & seen[:, :-1]]
+    assert steps.mean() == pytest.approx(1 / scale, rel=0.1)
 
 
 def test_the_whole_view_changes_nothing() -> None:
@@ -219,6 +234,7 @@ def test_color_changes_the_image_only() -> None:
 @pytest.mark.parametrize(
     'options',
     [
+        {'crop_hw': (0, 64)},
         {'image_hw': (0, 10)},
         {'scale': (1.5, 1.0)},
         {'scale': (0.0, 1.0)},
