@@ -97,7 +97,7 @@ class BagWriter:
         """
         if not _TOPIC.fullmatch(topic):
             raise RecordingError(
-                f'{topic!r} is no topic name. Give words of letters, digits and _, each after a slash and with no digit '
+                f'{topic!r} is no topic name. Give words of letters, digits and _, each after a slash and no digit '
                 'in front, such as /camera/image/compressed.'
             )
         known = self._connections.get(topic)
