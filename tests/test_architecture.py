@@ -20,7 +20,7 @@ TENSORS = {'interfaces', 'boxes'}
 PERCEIVING = {*TENSORS, 'labels', 'image', 'networks', 'postprocess', 'checkpoint', 'backends'}
 RUNTIME = {
     *PERCEIVING,
-    *('pipeline', 'metrics', 'benchmark', 'drawing', 'video', 'resources', 'image_messages', 'bag', 'ros'),
+    *('pipeline', 'metrics', 'benchmark', 'drawing', 'video', 'resources', 'image_messages', 'truth', 'bag', 'ros'),
 }
 
 MAY_IMPORT: dict[str, set[str]] = {
@@ -38,6 +38,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     'checkpoint': {'interfaces', 'labels', 'networks'},
     'backends': {'interfaces', 'networks'},
     'pipeline': PERCEIVING,
+    'truth': {'interfaces', 'labels'},
     'metrics': {*TENSORS, 'labels', 'drawing'},
     'benchmark': {*PERCEIVING, 'pipeline'},
     'bag': {'interfaces', 'image_messages', 'video', 'pipeline', 'metrics'},

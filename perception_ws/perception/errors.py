@@ -36,6 +36,10 @@ class RecordingError(PerceptionError):
     """A bag, folder of images or video cannot be read, or holds no usable frames."""
 
 
+class DatasetError(PerceptionError):
+    """An annotation, a data set or its prepared cache is incomplete, broken, or not what its layout promises."""
+
+
 class MissingDependencyError(PerceptionError):
     """An optional library is not installed; the message names the command that installs it."""
 

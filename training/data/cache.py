@@ -31,12 +31,11 @@ from torch import Tensor
 from tqdm import tqdm
 
 import perception.image
-from perception.errors import ConfigError
+from perception.errors import ConfigError, DatasetError
 from perception.interfaces import UNLABELLED
 from training.data import cached_dataset, resize
 from training.data.cached_dataset import FORMAT, IMAGES, MANIFEST, MASKS, OBJECTS, CachedDataset
 from training.data.dataset import SceneDataset
-from training.data.errors import DatasetError
 from training.data.resize import resize_sample
 from training.data.sample import Sample
 

@@ -15,9 +15,9 @@ from typing import Any
 import numpy as np
 import torch
 
+from perception.errors import DatasetError
 from perception.interfaces import LabelClass, LabelSpace
 from training.data.dataset import SceneDataset
-from training.data.errors import DatasetError
 from training.data.sample import Sample
 
 FORMAT = 'perception prepared cache 1'

@@ -17,11 +17,11 @@ from typing import Any, ClassVar
 import numpy as np
 import torch
 
-from perception.errors import ConfigError, nearest
+from perception.errors import ConfigError, DatasetError, nearest
 from perception.labels import CITYSCAPES_11_3
+from perception.truth.index_maps import ImageSize, check_same_size
 from training.data.dataset import SceneDataset, fingerprint_files
-from training.data.errors import DatasetError
-from training.data.files import check_same_size, read_image, require_files
+from training.data.files import read_image, require_files
 from training.data.sample import Sample
 
 
@@ -134,7 +134,7 @@ class CocoBoxes(SceneDataset):
     def __getitem__(self, index: int) -> Sample:
         frame = self._frames[self._order[index]]
         image = read_image(frame.path)
-        check_same_size(self._annotations, frame.image_hw, frame.path, image.shape[1:])
+        check_same_size(self._annotations, frame.image_hw, ImageSize(str(frame.path), (image.shape[1], image.shape[2])))
         return Sample(
             image=image,
             boxes=_boxes_tensor(frame.boxes),

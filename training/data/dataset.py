@@ -11,6 +11,7 @@ from pathlib import Path
 
 from torch.utils.data import Dataset
 
+import perception.truth
 from perception.interfaces import LabelSpace
 from training.data.sample import Sample
 
@@ -43,6 +44,8 @@ class SceneDataset(Dataset[Sample], ABC):
 def fingerprint_files(reader: SceneDataset, root: Path, settings: Mapping[str, object], files: Iterable[Path]) -> str:
     """Digest of what decides a reader's samples: its code, its settings, and name, size and time of every file.
 
+    Its code is that of its classes and all of perception.truth.
+
     Args:
         reader: The data set; the source files of its classes count.
         root: Folder that the files lie in; moving it as a whole changes nothing.
@@ -53,6 +56,8 @@ def fingerprint_files(reader: SceneDataset, root: Path, settings: Mapping[str, o
     for ancestor in type(reader).__mro__:
         if ancestor.__module__.startswith(__name__.partition('.')[0]):
             digest.update(Path(inspect.getfile(ancestor)).read_bytes())
+    for source in sorted(Path(perception.truth.__file__).parent.glob('*.py')):
+        digest.update(source.read_bytes())
     classes = [label.name for label in (*reader.labels.segmentation, *reader.labels.detection)]
     digest.update(json.dumps([reader.name, reader.labels.name, classes, settings], sort_keys=True).encode())
     for file in files:

@@ -4,10 +4,15 @@ None means not annotated, and that loss is skipped: photos with boxes only and f
 Shape letters: H W rows and columns, N objects, M regions.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import torch
 from torch import Tensor
+
+from perception.interfaces import GroundTruth
+from perception.truth.index_maps import ImageSize
 
 
 def no_boxes() -> Tensor:
@@ -31,3 +36,17 @@ class Sample:
     """(H, W) uint8, index into LabelSpace.segmentation, 255 unlabelled."""
     name: str = ''
     """Where it came from, for error messages and pictures."""
+
+
+def annotate(image: Tensor, read: Callable[[ImageSize], GroundTruth], *, name: str, image_path: Path) -> Sample:
+    """The sample of an image (3, H, W) with what ``read`` finds for one of its size."""
+    truth = read(ImageSize(str(image_path), (image.shape[1], image.shape[2])))
+    ignored = truth.ignore_boxes_xyxy
+    return Sample(
+        image=image,
+        boxes=None if truth.boxes_xyxy is None else torch.from_numpy(truth.boxes_xyxy),
+        labels=None if truth.labels is None else torch.from_numpy(truth.labels),
+        ignore_boxes=no_boxes() if ignored is None else torch.from_numpy(ignored),
+        mask=None if truth.mask is None else torch.from_numpy(truth.mask),
+        name=name,
+    )

@@ -13,14 +13,13 @@ import numpy as np
 import pytest
 import torch
 
-from perception.errors import ConfigError
+from perception.errors import ConfigError, DatasetError
 from perception.image import prepare_image
 from perception.interfaces import InputSpec
 from tests.training.data.drawn_layouts import DRAWERS, HW
 from training.data import DATASETS, build_dataset, cache
 from training.data.cache import CachedDataset, prepare_cache, resize_sample
 from training.data.dataset import SceneDataset
-from training.data.errors import DatasetError
 from training.data.sample import Sample
 from training.data.stream import loader_context
 

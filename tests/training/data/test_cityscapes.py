@@ -1,18 +1,17 @@
-"""The Cityscapes reader on a hand-made tree, and its table against the labels of cityscapesscripts."""
+"""The Cityscapes reader on a hand-made tree."""
 
 from __future__ import annotations
 
-import csv
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
 
+from perception.errors import DatasetError
 from perception.labels import CITYSCAPES_11_3
 from tests.training.data.drawn_layouts import HW, draw_cityscapes, write_picture
-from training.data.cityscapes import CLASS_TABLE, Cityscapes, read_class_table
-from training.data.errors import DatasetError
+from training.data.cityscapes import Cityscapes
 
 _SEGMENTATION = [label.name for label in CITYSCAPES_11_3.segmentation]
 _DETECTION = [label.name for label in CITYSCAPES_11_3.detection]
@@ -59,34 +58,6 @@ def test_the_mask_maps_ids_to_classes(root: Path) -> None:
     assert all(_SEGMENTATION[mask[place]] == name for name, place in places.items())
     assert mask[1, 1] == 255  # wall
     assert mask[37, 4] == 255  # train
-
-
-def test_the_table_agrees_with_cityscapesscripts() -> None:
-    labels = pytest.importorskip('cityscapesscripts.helpers.labels').labels
-    with CLASS_TABLE.open(newline='') as lines:
-        rows = {int(row['id']): row for row in csv.DictReader(lines)}
-    assert {number: row['name'] for number, row in rows.items()} == {
-        label.id: label.name for label in labels if label.id >= 0
-    }
-    instances = {label.id for label in labels if label.hasInstances and not label.ignoreInEval}
-    assert {number for number, row in rows.items() if row['detection']} == instances - {31}  # the train
-
-
-def test_the_table_gives_the_classes_of_the_paper() -> None:
-    segmentation, detection = read_class_table()
-    assert {segmentation[number] for number in range(34)} == {*range(11), 255}
-    assert [_SEGMENTATION[segmentation[number]] for number in (25, 32, 33)] == ['rider/cycle'] * 3
-    assert all(segmentation[number] == 255 for number in (12, 19, 31))  # wall, traffic light, train
-    assert _SEGMENTATION[segmentation[22]] == 'vegetation'  # terrain
-    assert {number: _DETECTION[label] for number, label in detection.items()} == {
-        24: 'person/rider',
-        25: 'person/rider',
-        26: 'car/truck/bus',
-        27: 'car/truck/bus',
-        28: 'car/truck/bus',
-        32: 'bicycle/motorcycle',
-        33: 'bicycle/motorcycle',
-    }
 
 
 def test_annotation_can_be_left_out(root: Path) -> None:

@@ -10,11 +10,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from perception.errors import ConfigError
+from perception.errors import ConfigError, DatasetError
 from perception.labels import CITYSCAPES_11_3
 from tests.training.data.drawn_layouts import draw_coco, draw_driving_boxes, write_json, write_picture
 from training.data.coco import CocoBoxes, DrivingBoxes
-from training.data.errors import DatasetError
 
 _DETECTION = [label.name for label in CITYSCAPES_11_3.detection]
 _REAL = Path(__file__).resolve().parents[3].parent / 'shared' / 'data' / 'driving_boxes'

@@ -9,12 +9,11 @@ from pathlib import Path
 import pytest
 import torch
 
-from perception.errors import ConfigError
+from perception.errors import ConfigError, DatasetError
 from perception.interfaces import UNLABELLED
 from tests.training.data.drawn_layouts import DRAWERS, HW
 from training.data import DATASETS, build_dataset
 from training.data.dataset import SceneDataset
-from training.data.errors import DatasetError
 
 Builder = Callable[..., SceneDataset]
 each_dataset = pytest.mark.parametrize('name', sorted(DATASETS))

@@ -1,0 +1,9 @@
+"""Reading annotations: what is really in an image, out of the files of a data set.
+
+The readers of training data and the judgement of recordings share these, so that both mean the same by a class id.
+"""
+
+from perception.truth.camvid import CamVidAnnotations
+from perception.truth.cityscapes import CityscapesAnnotations
+
+__all__ = ['CamVidAnnotations', 'CityscapesAnnotations']
