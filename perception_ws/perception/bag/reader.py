@@ -1,27 +1,26 @@
-"""Frames of one image topic out of a bag: MCAP, sqlite3 and ROS 1, raw and compressed, read by rosbags without ROS.
-
-Messages are decoded by the two image types that rosbags ships, which are the same in every ROS 2 release, not by the
-definitions in the bag. So a bag stays readable that embeds none, spells types in the old way, or holds other topics
-that nobody can parse; the unified reader of rosbags (AnyReader) refuses such bags as a whole.
-"""
+"""Frames of one image topic out of a bag: MCAP, sqlite3 and ROS 1, raw and compressed, read by rosbags without ROS."""
 
 from __future__ import annotations
 
-import functools
 import logging
 from collections import defaultdict
 from collections.abc import Callable, Collection, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from rosbags import rosbag1, rosbag2
 from rosbags.interfaces import Connection
-from rosbags.serde import SerdeError
-from rosbags.typesys import Stores, get_typestore
 
-from perception.bag.source import FrameSource, OnSkip, require_exists
+from perception.bag.recording import (
+    Reader,
+    damaged,
+    deserialize,
+    header_stamp_ns,
+    open_recording,
+    read_messages,
+    type_name,
+)
+from perception.bag.source import FrameSource, OnSkip
 from perception.errors import ImageError, RecordingError
 from perception.image_messages import DecodedImage, decode_compressed_image, decode_image
 from perception.interfaces import StampedImage
@@ -33,8 +32,6 @@ DECODERS: dict[str, Callable[[Any], DecodedImage]] = {
     'sensor_msgs/msg/CompressedImage': decode_compressed_image,
 }
 """Message types that hold a frame."""
-
-Reader = rosbag1.Reader | rosbag2.Reader
 
 
 def read_frames(bag: Path | str, topic: str | None = None, *, on_skip: OnSkip | None = None) -> Iterator[StampedImage]:
@@ -59,7 +56,7 @@ class BagFrames(FrameSource):
 
     def __init__(self, bag: Path | str, topic: str | None = None, *, on_skip: OnSkip | None = None) -> None:
         super().__init__(Path(bag), on_skip)
-        with _open_reader(self.path) as reader:
+        with open_recording(self.path) as reader:
             self.topic = _choose_topic(self.path, reader.connections, topic)
             self.frame_count = sum(connection.msgcount for connection in self._connections(reader))
             duration_ns = reader.end_time - reader.start_time
@@ -67,17 +64,17 @@ class BagFrames(FrameSource):
             self.frame_rate_hz = (self.frame_count - 1) * 1e9 / duration_ns
 
     def _connections(self, reader: Reader) -> list[Connection]:
-        return [c for c in reader.connections if c.topic == self.topic and _type_name(c) in DECODERS]
+        return [c for c in reader.connections if c.topic == self.topic and type_name(c) in DECODERS]
 
     def _read(self) -> Iterator[StampedImage]:
-        is_ros1, assumed, messages = _is_ros1(self.path), None, 0
-        with _open_reader(self.path) as reader:
-            for connection, stamp_ns, data in _read_messages(self.path, reader, self._connections(reader)):
+        assumed, messages = None, 0
+        with open_recording(self.path) as reader:
+            for connection, stamp_ns, data in read_messages(self.path, reader, self._connections(reader)):
                 messages += 1
                 try:
-                    message = _deserialize(data, _type_name(connection), is_ros1)
-                    stamp_ns = _header_stamp_ns(message) or stamp_ns
-                    decoded = DECODERS[_type_name(connection)](message)
+                    message = deserialize(self.path, connection, data)
+                    stamp_ns = header_stamp_ns(message) or stamp_ns
+                    decoded = DECODERS[type_name(connection)](message)
                 except ImageError as error:
                     self._skip(stamp_ns, error)
                     continue
@@ -90,7 +87,7 @@ class BagFrames(FrameSource):
                     image_rgb=image_rgb, stamp_ns=stamp_ns, frame_id=message.header.frame_id, source=self.topic
                 )
         if messages == 0:
-            raise _damaged(self.path, ValueError(f'none of the {self.frame_count} messages of {self.topic} was found.'))
+            raise damaged(self.path, ValueError(f'none of the {self.frame_count} messages of {self.topic} was found.'))
         if messages != self.frame_count:
             # Only a warning: some recorders announce messages that they dropped later.
             logger.warning(
@@ -104,7 +101,7 @@ def _choose_topic(path: Path, connections: Collection[Connection], topic: str | 
     for connection in connections:
         counts[connection.topic] += connection.msgcount
         if types.get(connection.topic) not in DECODERS:
-            types[connection.topic] = _type_name(connection)
+            types[connection.topic] = type_name(connection)
     images = [name for name in sorted(types) if types[name] in DECODERS]
     if topic is None:
         filled = [name for name in images if counts[name]]
@@ -120,67 +117,3 @@ def _choose_topic(path: Path, connections: Collection[Connection], topic: str | 
     described = ', '.join(f'{name} ({types[name]}, {counts[name]} messages)' for name in listed)
     kind = 'Image topics' if images else 'No image topics; all topics'
     raise RecordingError(f'{path} has {problem}. {kind}: {described or "none"}.')
-
-
-def _type_name(connection: Connection) -> str:
-    """Old bags write sensor_msgs/Image for sensor_msgs/msg/Image."""
-    package, _, name = connection.msgtype.rpartition('/')
-    return connection.msgtype if package.endswith('/msg') else f'{package}/msg/{name}'
-
-
-def _is_ros1(path: Path) -> bool:
-    return path.suffix == '.bag' and path.is_file()
-
-
-@functools.cache
-def _typestore(ros1: bool) -> Any:
-    return get_typestore(Stores.ROS1_NOETIC if ros1 else Stores.ROS2_JAZZY)
-
-
-def _deserialize(data: bytes, type_name: str, is_ros1: bool) -> Any:
-    store = _typestore(is_ros1)
-    try:
-        return (store.deserialize_ros1 if is_ros1 else store.deserialize_cdr)(data, type_name)
-    except SerdeError as error:
-        raise ImageError('undecodable', f'Message of {len(data)} bytes is no {type_name}: {error}') from error
-
-
-def _header_stamp_ns(message: Any) -> int:
-    stamp = message.header.stamp
-    return int(stamp.sec) * 1_000_000_000 + int(stamp.nanosec)
-
-
-@contextmanager
-def _open_reader(path: Path) -> Iterator[Reader]:
-    require_exists(path)
-    if path.is_dir() and not (path / 'metadata.yaml').exists():
-        raise RecordingError(
-            f'{path} has no metadata.yaml, so it is no bag or its recording was cut short. '
-            'Run `ros2 bag reindex` on it, or name the .mcap or .db3 file inside.'
-        )
-    try:
-        reader: Reader = rosbag1.Reader(path) if _is_ros1(path) else rosbag2.Reader(path)
-        reader.open()
-    except Exception as error:  # on damaged bytes the file readers raise a dozen unrelated types
-        raise _damaged(path, error) from error
-    try:
-        yield reader
-    finally:
-        reader.close()
-
-
-def _read_messages(
-    path: Path, reader: Reader, connections: Collection[Connection]
-) -> Iterator[tuple[Connection, int, bytes]]:
-    try:
-        yield from reader.messages(connections)
-    except Exception as error:  # as above
-        raise _damaged(path, error) from error
-
-
-def _damaged(path: Path, error: Exception) -> RecordingError:
-    tool = 'rosbag reindex' if _is_ros1(path) else 'ros2 bag reindex` or `mcap recover'
-    return RecordingError(
-        f'Cannot read {path} as a bag, it may be cut short or damaged: {error or type(error).__name__} '
-        f'`{tool}` can often save what is left.'
-    )
