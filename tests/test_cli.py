@@ -17,7 +17,8 @@ import perception
 from perception import resources
 from perception.backends import BACKENDS
 from perception.bag.frames import open_frames
-from perception.cli import BACKEND_NAMES, main
+from perception.cli import main
+from perception.cli.arguments import BACKEND_NAMES
 from perception.errors import PerceptionError
 from perception.resources import SAMPLE_BAG, config_file
 

@@ -27,3 +27,10 @@ CITYSCAPES_11_3 = LabelSpace(
         LabelClass(name='bicycle/motorcycle', color_rgb=(255, 190, 0)),
     ),
 )
+
+DETECTED_AREAS = {
+    'car/truck/bus': ('car/truck/bus',),
+    'person/rider': ('pedestrian', 'rider/cycle'),
+    'bicycle/motorcycle': ('rider/cycle',),
+}
+"""Which segmentation classes an object of a detection class is made of; the two heads agree where these meet."""

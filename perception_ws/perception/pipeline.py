@@ -38,7 +38,7 @@ class Perceiver:
         precision: str = 'fp32',
         config: PostprocessConfig | None = None,
     ) -> None:
-        self.checkpoint = checkpoint
+        self.checkpoint, self.backend, self.precision = checkpoint, backend, precision
         self.labels = checkpoint.network.labels
         self.config = config or PostprocessConfig()
         self._spec = checkpoint.network.input_spec

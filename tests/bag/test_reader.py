@@ -75,7 +75,7 @@ def test_two_topics(tmp_path: Path) -> None:
             bag.write('/left', JPEG, draw_frame(index))
             bag.write('/right', RAW, draw_frame(index + 5))
         bag.add('/silent', RAW)
-    with pytest.raises(RecordingError, match='2 image topics') as caught:
+    with pytest.raises(RecordingError, match='2 camera topics') as caught:
         read_frames(tmp_path / 'bag')
     assert '/left (sensor_msgs/msg/CompressedImage, 3 messages)' in str(caught.value)
     assert '/right (sensor_msgs/msg/Image, 3 messages)' in str(caught.value)

@@ -95,6 +95,33 @@ class BagFrames(FrameSource):
             )
 
 
+def camera_topics(bag: Path | str) -> list[str]:
+    """The topics of a bag on which cameras publish, one for each camera: raw images rather than compressed ones.
+
+    Masks and overlays, predicted or true, are images too, but no camera's.
+
+    Raises:
+        RecordingError: If the bag is missing or damaged, or holds no camera's images.
+    """
+    path = Path(bag)
+    with open_recording(path) as reader:
+        filled = [connection for connection in reader.connections if connection.msgcount]
+    images = {connection.topic for connection in filled if type_name(connection) in DECODERS}
+    cameras = [
+        topic
+        for topic in sorted(images)
+        if not _is_result(topic) and not (topic.endswith('/compressed') and topic.removesuffix('/compressed') in images)
+    ]
+    if not cameras:
+        described = ', '.join(sorted({f'{connection.topic} ({type_name(connection)})' for connection in filled}))
+        raise RecordingError(f'{path} holds no images of a camera. Topics with messages: {described or "none"}.')
+    return cameras
+
+
+def _is_result(topic: str) -> bool:
+    return not {'truth', 'segmentation', 'overlay'}.isdisjoint(topic.split('/'))
+
+
 def _choose_topic(path: Path, connections: Collection[Connection], topic: str | None) -> str:
     types: dict[str, str] = {}
     counts: dict[str, int] = defaultdict(int)
@@ -104,10 +131,10 @@ def _choose_topic(path: Path, connections: Collection[Connection], topic: str | 
             types[connection.topic] = type_name(connection)
     images = [name for name in sorted(types) if types[name] in DECODERS]
     if topic is None:
-        filled = [name for name in images if counts[name]]
-        if len(filled) == 1:
-            return filled[0]
-        problem = f'{len(filled)} image topics with messages; name the one to read'
+        cameras = [name for name in images if counts[name] and not _is_result(name)]
+        if len(cameras) == 1:
+            return cameras[0]
+        problem = f'{len(cameras)} camera topics with messages; name the one to read'
     else:
         name = topic if topic in types else f'/{topic}'
         if name in images and counts[name]:

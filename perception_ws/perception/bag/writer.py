@@ -1,15 +1,14 @@
 """Writing MCAP bags without ROS, which ``ros2 bag play`` and Foxglove open.
 
-Message definitions and type hashes are those of ROS 2 Jazzy; types that rosbags does not ship, such as vision_msgs, are
-registered from their definition text.
+Message definitions and type hashes are those of ROS 2 Jazzy and of vision_msgs; other types are registered from their
+definition text.
 """
 
 from __future__ import annotations
 
 import re
 import shutil
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -18,10 +17,10 @@ import numpy as np
 from rosbags.interfaces import Connection, Qos, QosDurability, QosHistory, QosLiveliness, QosReliability, QosTime
 from rosbags.rosbag2 import StoragePlugin, Writer, WriterError
 from rosbags.typesys import Stores, get_types_from_msg, get_typestore
-from tqdm import tqdm
 
+from perception.bag.vision_messages import VISION_MESSAGES
 from perception.errors import RecordingError, nearest
-from perception.image_messages import encode_image_fields, encode_jpeg_fields
+from perception.image_messages import encode_image_fields, encode_jpeg_fields, encode_png_fields
 from perception.interfaces import StampedImage
 
 _TOPIC = re.compile(r'(/[A-Za-z_][A-Za-z0-9_]*)+')
@@ -39,7 +38,7 @@ class BagWriter:
     def __init__(self, output: Path | str, *, definitions: Mapping[str, str] | None = None) -> None:
         self.path = Path(output)
         self._typestore = get_typestore(Stores.ROS2_JAZZY)
-        for name, text in (definitions or {}).items():
+        for name, text in {**VISION_MESSAGES, **(definitions or {})}.items():
             self._typestore.register(get_types_from_msg(text, name))
         self._connections: dict[str, Connection] = {}
         self._writer: Writer | None = None
@@ -128,6 +127,16 @@ class BagWriter:
         """Append a frame as a JPEG sensor_msgs/CompressedImage."""
         self._write_frame(topic, 'sensor_msgs/msg/CompressedImage', frame, encode_jpeg_fields(frame.image_rgb, quality))
 
+    def write_png(self, topic: str, frame: StampedImage) -> None:
+        """Append a frame as a lossless PNG sensor_msgs/CompressedImage."""
+        self._write_frame(topic, 'sensor_msgs/msg/CompressedImage', frame, encode_png_fields(frame.image_rgb))
+
+    def write_mask(self, topic: str, mask_png: bytes, stamp_ns: int, frame_id: str = '') -> None:
+        """Append a mask of class ids, a one-channel PNG, as sensor_msgs/CompressedImage."""
+        frame = StampedImage(image_rgb=np.empty(0), stamp_ns=stamp_ns, frame_id=frame_id)
+        fields = {'format': 'mono8; png compressed ', 'data': mask_png}
+        self._write_frame(topic, 'sensor_msgs/msg/CompressedImage', frame, fields)
+
     def _write_frame(self, topic: str, msgtype: str, frame: StampedImage, fields: Mapping[str, Any]) -> None:
         header = self.create_header(frame.stamp_ns, frame.frame_id)
         data = np.frombuffer(fields['data'], np.uint8)
@@ -158,58 +167,3 @@ def _offered_qos(latched: bool) -> Qos:
         _UNLIMITED,
         False,
     )
-
-
-@dataclass(frozen=True, kw_only=True)
-class BagSummary:
-    """What ``write_frames_bag`` wrote."""
-
-    path: Path
-    topic: str
-    frames: int
-    start_ns: int
-    end_ns: int
-    size_bytes: int
-
-    def __str__(self) -> str:
-        seconds, megabytes = (self.end_ns - self.start_ns) / 1e9, self.size_bytes / 1e6
-        return f'{self.path}: {self.frames} frames on {self.topic}, {seconds:.1f} s, {megabytes:.1f} MB'
-
-
-def write_frames_bag(
-    frames: Iterable[StampedImage],
-    output: Path | str,
-    topic: str = '/camera/image/compressed',
-    *,
-    jpeg_quality: int | None = 90,
-    progress: bool = True,
-) -> BagSummary:
-    """Write frames into a new bag.
-
-    Args:
-        frames: What to write; a FrameSource also gives the progress bar its length.
-        output: The folder to create.
-        topic: Topic of the frames.
-        jpeg_quality: 1 to 100 for CompressedImage; None writes uncompressed Image messages.
-        progress: Show a progress bar.
-
-    Raises:
-        RecordingError: If the bag exists already, or there were no frames (then no bag is left behind).
-    """
-    count, stamps_ns = 0, (0, 0)
-    with BagWriter(output) as writer:
-        for frame in tqdm(
-            frames, total=getattr(frames, 'frame_count', None), unit='frame', disable=not progress, desc=topic
-        ):
-            if jpeg_quality is None:
-                writer.write_image(topic, frame)
-            else:
-                writer.write_jpeg(topic, frame, jpeg_quality)
-            first_ns, last_ns = stamps_ns if count else (frame.stamp_ns, frame.stamp_ns)
-            stamps_ns = min(first_ns, frame.stamp_ns), max(last_ns, frame.stamp_ns)
-            count += 1
-        if not count:
-            raise RecordingError(f'There are no frames to write into {output}.')
-    size = sum(file.stat().st_size for file in writer.path.iterdir())
-    start_ns, end_ns = stamps_ns
-    return BagSummary(path=writer.path, topic=topic, frames=count, start_ns=start_ns, end_ns=end_ns, size_bytes=size)

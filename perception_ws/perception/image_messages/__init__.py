@@ -13,6 +13,7 @@ from perception.image_messages.compressed import (
     decode_compressed_image,
     decode_picture,
     encode_jpeg_fields,
+    encode_png_fields,
 )
 from perception.image_messages.decoded import DecodedImage
 from perception.image_messages.raw import ImageFields, decode_image, encode_image_fields
@@ -29,4 +30,5 @@ __all__ = [
     'decode_picture',
     'encode_image_fields',
     'encode_jpeg_fields',
+    'encode_png_fields',
 ]

@@ -131,3 +131,19 @@ def encode_jpeg_fields(image_rgb: np.ndarray, quality: int = 90) -> CompressedIm
     bgr = cv2.cvtColor(np.ascontiguousarray(image_rgb), cv2.COLOR_RGB2BGR)
     _, encoded = cv2.imencode('.jpg', bgr, [cv2.IMWRITE_JPEG_QUALITY, quality])
     return CompressedImageFields(format='rgb8; jpeg compressed bgr8', data=as_byte_array(encoded))
+
+
+def encode_png_fields(pixels: np.ndarray) -> CompressedImageFields:
+    """Fields of a sensor_msgs/CompressedImage with a lossless PNG of (H, W) or RGB (H, W, 3) uint8.
+
+    Raises:
+        ShapeError: If the image is neither.
+    """
+    if pixels.dtype != np.uint8 or pixels.shape[2:] not in ((), (3,)):
+        raise ShapeError(f'Image for PNG is {pixels.dtype} of shape {pixels.shape}; expected uint8 (H, W[, 3]).')
+    grey = pixels.ndim == 2
+    stored = np.ascontiguousarray(pixels) if grey else cv2.cvtColor(np.ascontiguousarray(pixels), cv2.COLOR_RGB2BGR)
+    _, encoded = cv2.imencode('.png', stored, [cv2.IMWRITE_PNG_COMPRESSION, 1])
+    return CompressedImageFields(
+        format='mono8; png compressed ' if grey else 'rgb8; png compressed bgr8', data=as_byte_array(encoded)
+    )

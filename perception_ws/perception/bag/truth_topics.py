@@ -1,0 +1,252 @@
+"""Ground truth that lies in a bag beside the images: a mask and boxes for each frame, paired by their stamps.
+
+    <camera>/truth/mask, or .../compressed    sensor_msgs/Image mono8, or a PNG: class ids, 255 unlabelled
+    <camera>/truth/detections                 vision_msgs/Detection2DArray; class_id ``ignore`` marks a region
+    <camera>/truth/mask/label_info, <camera>/truth/detections/label_info    vision_msgs/LabelInfo, latched: the ids
+
+Where a LabelInfo lies in the bag, ids are read by the names in it; without one they count in our own label space.
+
+Shape letters: H W rows and columns, N boxes, M ignored regions.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+from rosbags.interfaces import Connection
+
+from perception.bag.recording import (
+    deserialize,
+    header_stamp_ns,
+    open_recording,
+    read_messages,
+    type_name,
+)
+from perception.errors import DatasetError, ImageError, RecordingError
+from perception.image_messages import decode_compressed_image, decode_image
+from perception.interfaces import UNLABELLED, GroundTruth, LabelClass, LabelSpace
+
+IGNORED_CLASS = 'ignore'
+"""class_id of a region in which detections are neither right nor wrong."""
+MASK_TOPIC, DETECTIONS_TOPIC, LABEL_INFO = 'truth/mask', 'truth/detections', 'label_info'
+_IMAGE_NAMES = ('compressed', 'image', 'image_raw', 'image_rect', 'image_color', 'image_rect_color', 'image_mono')
+_MASK_TYPES = {'sensor_msgs/msg/Image': decode_image, 'sensor_msgs/msg/CompressedImage': decode_compressed_image}
+_DETECTIONS_TYPE, _LABELS_TYPE = 'vision_msgs/msg/Detection2DArray', 'vision_msgs/msg/LabelInfo'
+_MOST_WAITING = 256
+_UNKNOWN = 254
+
+
+def camera_namespace(image_topic: str) -> str:
+    """The namespace of a camera: its image topic without the usual last names, ``/front`` for /front/image_raw."""
+    parts = image_topic.strip('/').split('/')
+    while parts and parts[-1] in _IMAGE_NAMES:
+        parts.pop()
+    return ''.join(f'/{part}' for part in parts)
+
+
+@dataclass(frozen=True, kw_only=True)
+class TruthTopics:
+    """Where the truth of one camera lies; None: not there."""
+
+    mask: str | None = None
+    detections: str | None = None
+
+
+@dataclass
+class _Waiting:
+    """Truth that was read before its frame was asked for."""
+
+    truth: GroundTruth = field(default_factory=GroundTruth)
+    error: DatasetError | None = None
+
+
+def find_truth_topics(
+    bag: Path, image_topic: str, *, mask: str | None = None, detections: str | None = None
+) -> TruthTopics | None:
+    """Find the truth of a camera in a bag; None where there is none.
+
+    Args:
+        mask, detections: Topics to use in place of the usual ones.
+
+    Raises:
+        RecordingError: If a topic that was named is not there or holds something else.
+    """
+    with open_recording(bag) as reader:
+        types = {connection.topic: type_name(connection) for connection in reader.connections if connection.msgcount}
+    base = camera_namespace(image_topic)
+    usual_masks = [f'{base}/{MASK_TOPIC}', f'{base}/{MASK_TOPIC}/compressed']
+    found = TruthTopics(
+        mask=_choose(bag, types, mask, usual_masks, _MASK_TYPES),
+        detections=_choose(bag, types, detections, [f'{base}/{DETECTIONS_TOPIC}'], (_DETECTIONS_TYPE,)),
+    )
+    return found if found.mask or found.detections else None
+
+
+def _choose(
+    bag: Path, types: dict[str, str], named: str | None, usual: Sequence[str], wanted: Collection[str]
+) -> str | None:
+    if named is None:
+        return next((topic for topic in usual if types.get(topic) in wanted), None)
+    if types.get(named) not in wanted:
+        fitting = [topic for topic, kind in sorted(types.items()) if kind in wanted]
+        raise RecordingError(
+            f'{bag} holds {types.get(named, "nothing")} on {named!r}; expected {" or ".join(wanted)}. '
+            f'Topics of that type: {", ".join(fitting) or "none"}.'
+        )
+    return named
+
+
+class BagTruth:
+    """The truth of one camera of a bag, asked for frame by frame in the order of the recording.
+
+    Args:
+        bag: The recording.
+        topics: Where it lies.
+        labels: The label space to read it in.
+
+    Raises:
+        DatasetError: If the bag's classes have none of the label space's names.
+    """
+
+    def __init__(self, bag: Path, topics: TruthTopics, labels: LabelSpace) -> None:
+        self.path, self.topics, self.labels = bag, topics, labels
+        mask_names, box_names = self._read_label_names()
+        self._mask_table = _mask_table(mask_names, labels.segmentation)
+        self._box_classes = _box_classes(box_names, labels.detection)
+        self._waiting: OrderedDict[int, _Waiting] = OrderedDict()
+        self._messages = self._read()
+        self._latest_ns = -1
+        self._ended = False
+
+    def at(self, stamp_ns: int) -> GroundTruth | None:
+        """The truth with exactly this stamp; None if the bag has none.
+
+        Raises:
+            DatasetError: If it is broken, or holds a class that is not in the label space.
+            RecordingError: If the bag turns out to be damaged.
+        """
+        # Truth may have been recorded behind its image: read on until something later than that has come.
+        while not self._ended and self._latest_ns <= stamp_ns:
+            self._read_one()
+        found = self._waiting.pop(stamp_ns, None)
+        if found is None:
+            return None
+        if found.error:
+            raise found.error
+        return found.truth
+
+    def _read_one(self) -> None:
+        message = next(self._messages, None)
+        if message is None:
+            self._ended = True
+            return
+        connection, stamp_ns, content = message
+        self._latest_ns = max(self._latest_ns, stamp_ns)
+        waiting = self._waiting.setdefault(stamp_ns, _Waiting())
+        try:
+            if type_name(connection) == _DETECTIONS_TYPE:
+                boxes, labels, ignored = self._decode_boxes(content)
+                waiting.truth = replace(waiting.truth, boxes_xyxy=boxes, labels=labels, ignore_boxes_xyxy=ignored)
+            else:
+                waiting.truth = replace(waiting.truth, mask=self._decode_mask(connection, content))
+        except (DatasetError, ImageError) as error:
+            waiting.error = DatasetError(f'{self.path}, {connection.topic} at {stamp_ns} ns: {error}')
+        while len(self._waiting) > _MOST_WAITING:  # truth of frames that nobody asks for
+            self._waiting.popitem(last=False)
+
+    def _read(self) -> Iterator[tuple[Connection, int, Any]]:
+        with open_recording(self.path) as reader:
+            wanted = {self.topics.mask, self.topics.detections} - {None}
+            connections = [connection for connection in reader.connections if connection.topic in wanted]
+            for connection, received_ns, data in read_messages(self.path, reader, connections):
+                message = deserialize(self.path, connection, data)
+                yield connection, header_stamp_ns(message) or received_ns, message
+
+    def _decode_mask(self, connection: Connection, message: Any) -> np.ndarray:
+        ids = _MASK_TYPES[type_name(connection)](message).pixels
+        if ids.ndim != 2:
+            raise DatasetError(f'A mask of shape {ids.shape} came; expected mono8, one class id for each pixel.')
+        mask = cv2.LUT(np.ascontiguousarray(ids), self._mask_table)
+        if (mask == _UNKNOWN).any():
+            raise DatasetError(f'Mask id {ids[mask == _UNKNOWN][0]} is none of the label space {self.labels.name!r}.')
+        return mask
+
+    def _decode_boxes(self, message: Any) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Boxes (N, 4), labels (N,) and ignored regions (M, 4)."""
+        boxes, labels, ignored = [], [], []
+        for detection in message.detections:
+            centre, size_x, size_y = detection.bbox.center.position, detection.bbox.size_x, detection.bbox.size_y
+            box = (centre.x - size_x / 2, centre.y - size_y / 2, centre.x + size_x / 2, centre.y + size_y / 2)
+            class_id = detection.results[0].hypothesis.class_id if detection.results else IGNORED_CLASS
+            if class_id == IGNORED_CLASS:
+                ignored.append(box)
+            elif class_id in self._box_classes:
+                label = self._box_classes[class_id]
+                if label is not None:
+                    boxes.append(box)
+                    labels.append(label)
+            else:
+                raise DatasetError(
+                    f'Box class {class_id!r} is none of the label space {self.labels.name!r}; '
+                    f'known: {", ".join(self._box_classes)} and {IGNORED_CLASS}.'
+                )
+        return (
+            np.array(boxes, np.float32).reshape(-1, 4),
+            np.array(labels, np.int64),
+            np.array(ignored, np.float32).reshape(-1, 4),
+        )
+
+    def _read_label_names(self) -> tuple[dict[int, str] | None, dict[int, str] | None]:
+        """The classes of masks and of boxes by their id, where the bag says them."""
+        topics = [
+            topic and f'{topic.removesuffix("/compressed")}/{LABEL_INFO}'
+            for topic in (self.topics.mask, self.topics.detections)
+        ]
+        names: dict[str, dict[int, str]] = {}
+        with open_recording(self.path) as reader:
+            connections = [c for c in reader.connections if c.topic in topics and type_name(c) == _LABELS_TYPE]
+            if connections:
+                for connection, _, data in read_messages(self.path, reader, connections):
+                    class_map = deserialize(self.path, connection, data).class_map
+                    names[connection.topic] = {int(entry.class_id): str(entry.class_name) for entry in class_map}
+        mask_names, box_names = (names.get(topic) if topic else None for topic in topics)
+        return mask_names, box_names
+
+
+def _mask_table(names: dict[int, str] | None, classes: tuple[LabelClass, ...]) -> np.ndarray:
+    """(256,) uint8 from the bag's ids to ours: UNLABELLED for classes we do not know, 254 for ids nobody named."""
+    table = np.full(256, _UNKNOWN, np.uint8)
+    table[UNLABELLED] = UNLABELLED
+    if names is None:
+        table[: len(classes)] = np.arange(len(classes))
+        return table
+    ours = _match_names(names, classes)
+    for number, index in ours.items():
+        table[number] = UNLABELLED if index is None else index
+    return table
+
+
+def _box_classes(names: dict[int, str] | None, classes: tuple[LabelClass, ...]) -> dict[str, int | None]:
+    """From a class_id, a number or a name, to our class; None for one that we do not know."""
+    own = {label.name: index for index, label in enumerate(classes)}
+    if names is None:
+        return {**{str(index): index for index in own.values()}, **own}
+    ours = _match_names(names, classes)
+    return {**{str(number): index for number, index in ours.items()}, **{names[n]: i for n, i in ours.items()}, **own}
+
+
+def _match_names(names: dict[int, str], classes: tuple[LabelClass, ...]) -> dict[int, int | None]:
+    ours = [label.name for label in classes]
+    matched = {number: ours.index(name) if name in ours else None for number, name in names.items() if number < 256}
+    if all(index is None for index in matched.values()):
+        raise DatasetError(
+            f'The truth in the bag has the classes {", ".join(names.values())}, and the network {", ".join(ours)}: '
+            'none agree. Use a network of that label space, or rename the classes in the LabelInfo.'
+        )
+    return matched

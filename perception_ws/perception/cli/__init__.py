@@ -1,0 +1,39 @@
+"""The ``perception`` command. Each sub-command is a thin door to the room that does the work."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import sys
+from collections.abc import Sequence
+
+import perception
+from perception.cli import demo, make_bag, replay
+from perception.errors import PerceptionError
+
+COMMANDS = {'demo': demo, 'replay': replay, 'make-bag': make_bag}
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one sub-command. Returns the exit code: 0 done, 1 it could not be done, 2 wrong usage, 130 Ctrl-C."""
+    logging.basicConfig(level=logging.WARNING, format='%(levelname)s: %(message)s')
+    options = _parser().parse_args(arguments)
+    try:
+        return int(COMMANDS[options.command].run(options))
+    except PerceptionError as error:
+        print(f'perception {options.command}: {error}', file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print('stopped', file=sys.stderr)
+        return 130
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog='perception', description='One network that detects and segments.')
+    parser.add_argument('--version', action='version', version=perception.__version__)
+    commands = parser.add_subparsers(dest='command', required=True, metavar='COMMAND')
+    for name, module in COMMANDS.items():
+        module.add_options(
+            commands.add_parser(name, help=module.HELP, formatter_class=argparse.ArgumentDefaultsHelpFormatter)
+        )
+    return parser

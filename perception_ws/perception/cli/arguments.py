@@ -1,0 +1,80 @@
+"""What options of several commands have in common: how numbers are read, and how a model is chosen."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import re
+
+from perception.errors import CheckpointError, nearest
+
+BACKEND_NAMES = ('eager',)
+"""The keys of perception.backends.BACKENDS, which would take seconds to import for ``--help``."""
+
+
+def add_model_options(parser: argparse.ArgumentParser) -> None:
+    """Which network, and how it is run."""
+    parser.add_argument(
+        '--model', default='', help="checkpoint file; empty: the weights that ship; a network's name: random weights"
+    )
+    parser.add_argument('--backend', default='eager', choices=BACKEND_NAMES, help='how the network is run')
+    parser.add_argument('--device', type=device, default='auto', help='auto, cpu, cuda or cuda:N')
+    parser.add_argument('--precision', default='fp32', choices=('fp32', 'bf16', 'fp16'))
+    parser.add_argument('--score-threshold', type=share, default=0.3, help='lowest score of a reported detection')
+
+
+def check_model(model: str) -> None:
+    """Refuse a model that is neither a file nor a network, before anything is started for it.
+
+    Raises:
+        CheckpointError: With the nearest name.
+    """
+    from perception.networks import NETWORKS
+
+    if model and model not in NETWORKS and not os.path.isfile(model):
+        raise CheckpointError(
+            f'--model {model} is no file, and no network of that name exists: {nearest(model, list(NETWORKS))}'
+        )
+
+
+def not_negative(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = -1
+    if not 0 <= value < float('inf'):
+        raise argparse.ArgumentTypeError(f'must be a number from 0, got {text}')
+    return value
+
+
+def count(text: str) -> int:
+    if not text.isdecimal():
+        raise argparse.ArgumentTypeError(f'must be a whole number from 0, got {text}')
+    return int(text)
+
+
+def positive(text: str) -> float:
+    value = not_negative(text)
+    if value == 0:
+        raise argparse.ArgumentTypeError('must be more than 0')
+    return value
+
+
+def quality(text: str) -> int:
+    value = count(text)
+    if not 1 <= value <= 100:
+        raise argparse.ArgumentTypeError(f'must lie in 1..100, got {text}')
+    return value
+
+
+def device(text: str) -> str:
+    if not re.fullmatch(r'auto|cpu|cuda(:\d+)?', text):
+        raise argparse.ArgumentTypeError(f'must be auto, cpu, cuda or cuda:N, got {text}')
+    return text
+
+
+def share(text: str) -> float:
+    value = not_negative(text)
+    if value > 1:
+        raise argparse.ArgumentTypeError(f'must lie in 0..1, got {text}')
+    return value

@@ -1,0 +1,51 @@
+"""``perception make-bag``: turn images or a video into a bag, with their truth where annotations are at hand."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from perception.cli.arguments import positive, quality
+
+HELP = 'turn a folder of images, a data set or a video into a bag'
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Declare the options."""
+    parser.add_argument('source', type=Path, help='a folder of images, a video, or another bag')
+    parser.add_argument('output', type=Path, help='the new bag: a folder that does not exist yet')
+    parser.add_argument(
+        '--labelled',
+        action='store_true',
+        help='source is a data set in the layout of CamVid or Cityscapes: its truth goes into the bag, too',
+    )
+    parser.add_argument('--split', default='', help='of the data set; empty: the only one there is')
+    parser.add_argument('--encoding', choices=('jpeg', 'png', 'raw'), default='jpeg', help='png and raw lose nothing')
+    parser.add_argument('--jpeg-quality', type=quality, default=90, help='1 to 100')
+    parser.add_argument(
+        '--topic', default='', help='of the images; empty: /camera/image/compressed, or /camera/image for raw ones'
+    )
+    parser.add_argument('--rate', type=positive, default=10.0, help='frames a second, for images without time stamps')
+
+
+def run(options: argparse.Namespace) -> int:
+    """Run it; returns the exit code."""
+    from perception.bag.frames import open_frames
+    from perception.bag.labelled import open_labelled
+    from perception.bag.make_bag import labelled_frames, write_frames_bag
+
+    truth = None
+    if options.labelled or options.split:
+        frames, truth = labelled_frames(open_labelled(options.source, options.split), options.rate)
+    else:
+        frames = open_frames(options.source, rate_hz=options.rate)
+    summary = write_frames_bag(
+        frames,
+        options.output,
+        options.topic,
+        encoding=options.encoding,
+        jpeg_quality=options.jpeg_quality,
+        truth=truth,
+    )
+    print(summary)
+    return 0

@@ -1,0 +1,85 @@
+"""``perception replay``: judge a model on recordings, offline."""
+
+from __future__ import annotations
+
+import argparse
+import signal
+from pathlib import Path
+
+from perception.cli.arguments import add_model_options, check_model, count
+
+HELP = 'score a model on recordings: figures, pictures and predictions, the same each time'
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Declare the options."""
+    parser.add_argument('recordings', nargs='+', type=Path, metavar='BAG', help='MCAP, sqlite3 or ROS 1; also a video')
+    parser.add_argument('--output', type=Path, required=True, help='folder for the report and predictions.mcap')
+    parser.add_argument('--topic', action='append', default=[], help='camera topic, may be repeated; default: all')
+    parser.add_argument(
+        '--truth',
+        default='',
+        help='topics (of the bag), none, or a folder in CamVid or Cityscapes layout; empty: topics if there are some',
+    )
+    parser.add_argument('--truth-split', default='', help='split of that folder; empty: the only one there is')
+    parser.add_argument(
+        '--truth-match',
+        choices=('stamp', 'order'),
+        help='how annotations belong to frames; default: by stamp if every name ends with one',
+    )
+    parser.add_argument('--truth-mask-topic', help='default: <camera>/truth/mask, or .../compressed')
+    parser.add_argument('--truth-detections-topic', help='default: <camera>/truth/detections')
+    add_model_options(parser)
+    parser.add_argument('--frames', type=count, default=0, help='only so many of each camera; 0: all')
+    parser.add_argument('--pictures', type=count, default=10, help='worst and best frames on the page, each')
+    parser.add_argument('--no-overlay', action='store_true', help='no overlays in predictions.mcap')
+    parser.add_argument('--video', action='store_true', help='also write overlay.mp4')
+    parser.add_argument('--resume', action='store_true', help='go on with an unfinished replay in --output')
+    parser.add_argument('--overwrite', action='store_true', help='replace the report in --output')
+
+
+def run(options: argparse.Namespace) -> int:
+    """Run it; returns the exit code: 0 done, 1 ended early by a damaged recording, 130 by a signal."""
+    # A supervisor's SIGTERM ends a replay as Ctrl-C does: with a report of what there is.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    check_model(options.model)
+    from perception.checkpoint import resolve_checkpoint
+    from perception.pipeline import Perceiver
+    from perception.postprocess import PostprocessConfig
+    from perception.replay.outputs import format_replay, write_outputs
+    from perception.replay.run import SCORE_THRESHOLD, STOPPED, ReplayOptions, replay
+
+    perceiver = Perceiver(
+        resolve_checkpoint(options.model),
+        backend=options.backend,
+        device=options.device,
+        precision=options.precision,
+        config=PostprocessConfig(score_threshold=SCORE_THRESHOLD),
+    )
+    result = replay(
+        options.recordings,
+        perceiver,
+        ReplayOptions(
+            output=options.output,
+            topics=tuple(options.topic),
+            truth=options.truth,
+            truth_split=options.truth_split,
+            truth_match=options.truth_match,
+            mask_topic=options.truth_mask_topic,
+            detections_topic=options.truth_detections_topic,
+            score_threshold=options.score_threshold,
+            frames=options.frames,
+            overlay=not options.no_overlay,
+            video=options.video,
+            pictures=options.pictures,
+            resume=options.resume,
+            overwrite=options.overwrite,
+        ),
+    )
+    write_outputs(result, perceiver, options.output)
+    print(f'\n{format_replay(result)}\n\nReport, page and predictions are in {options.output}/')
+    if not perceiver.checkpoint.trained:
+        print('UNTRAINED WEIGHTS: what it says about the pictures means nothing.')
+    if result.report.ended_by == STOPPED:
+        return 130
+    return 0 if result.report.complete else 1

@@ -1,0 +1,79 @@
+"""How far the two heads of a network agree, which needs no truth: boxes without their mask, and masks without a box.
+
+Shape letters: H W rows and columns, N detections.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+
+from perception.interfaces import LabelSpace, SceneResult
+from perception.labels import DETECTED_AREAS
+
+
+@dataclass(frozen=True, kw_only=True)
+class FrameAgreement:
+    """The agreement in one image, and what was seen in it.
+
+    Attributes:
+        supported: Mean over the detections of the share of their box that has a class of such an object; None without
+            detections. A car fills some four fifths of its box, a walking person half of it.
+        covered: Share of the pixels of objects' classes that lie in a box of such an object; None without such pixels.
+        pixels: (C,) pixels of each segmentation class.
+        detections: (K,) detections of each class.
+    """
+
+    supported: float | None
+    covered: float | None
+    pixels: tuple[int, ...]
+    detections: tuple[int, ...]
+
+
+class AgreementMeter:
+    """Measures frames of one label space.
+
+    Args:
+        score_threshold: Detections below it do not count.
+    """
+
+    def __init__(
+        self, labels: LabelSpace, score_threshold: float, areas: Mapping[str, tuple[str, ...]] = DETECTED_AREAS
+    ) -> None:
+        self.labels, self.score_threshold = labels, score_threshold
+        names = [label.name for label in labels.segmentation]
+        self._is_area = np.zeros((len(labels.detection), 256), bool)  # (K, mask value)
+        for row, label in enumerate(labels.detection):
+            for area in areas.get(label.name, (label.name,)):
+                if area in names:
+                    self._is_area[row, names.index(area)] = True
+
+    def measure(self, result: SceneResult) -> FrameAgreement:
+        """Measure one image."""
+        found = result.detections
+        reported = found.scores >= self.score_threshold
+        boxes, labels = found.boxes_xyxy[reported], found.labels[reported]
+        mask = result.mask
+        height, width = mask.shape
+        shares = []
+        boxed = np.zeros((len(self.labels.detection), height, width), np.uint8)
+        for (left, top, right, bottom), label in zip(np.rint(boxes).astype(int).tolist(), labels.tolist(), strict=True):
+            inside = mask[max(top, 0) : max(bottom, 0), max(left, 0) : max(right, 0)]
+            if inside.size:
+                shares.append(float(self._is_area[label][inside].mean()))
+                cv2.rectangle(boxed[label], (left, top), (right - 1, bottom - 1), 1, cv2.FILLED)
+        things = np.asarray(self._is_area.any(axis=0))[mask]  # (H, W)
+        # A rider's pixels are covered by the box of a person or of a cycle.
+        covered = np.zeros((height, width), bool)
+        for label in np.unique(labels).tolist():
+            covered |= self._is_area[label][mask] & (boxed[label] > 0)
+        pixels = cv2.calcHist([mask], [0], None, [256], [0, 256]).ravel()[: len(self.labels.segmentation)]
+        return FrameAgreement(
+            supported=sum(shares) / len(shares) if shares else None,
+            covered=float(covered.sum() / things.sum()) if things.any() else None,
+            pixels=tuple(int(count) for count in pixels),
+            detections=tuple(np.bincount(labels, minlength=len(self.labels.detection)).tolist()),
+        )

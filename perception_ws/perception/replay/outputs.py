@@ -1,0 +1,75 @@
+"""The files that a replay leaves in its folder, and what it prints."""
+
+from __future__ import annotations
+
+import os
+import platform
+from datetime import datetime, timezone
+from pathlib import Path
+
+from tabulate import tabulate
+
+from perception.errors import RecordingError
+from perception.metrics.tables import format_report, share
+from perception.pipeline import Perceiver
+from perception.replay.page import write_replay_page
+from perception.replay.report import PAGE_FILE, REPORT_FILE, TIMING_FILE
+from perception.replay.run import Replay
+
+
+def write_outputs(replay: Replay, perceiver: Perceiver, folder: Path) -> None:
+    """Write report.json, timing.json and report.html.
+
+    Raises:
+        RecordingError: If the disk is full.
+    """
+    report, checkpoint = replay.report, perceiver.checkpoint
+    names = ', '.join(report.stream_names[:3]) + (', ...' if len(report.stream_names) > 3 else '')
+    truth = '; '.join(dict.fromkeys(report.truth))
+    now = datetime.now(timezone.utc).isoformat(timespec='seconds')
+    try:
+        unfinished = folder / f'.{REPORT_FILE}'
+        unfinished.write_text(report.to_json() + '\n', encoding='utf-8')
+        unfinished.replace(folder / REPORT_FILE)
+        replay.timing.save(folder / TIMING_FILE, {'at': now, 'machine': platform.machine(), 'cores': os.cpu_count()})
+        write_replay_page(
+            folder / PAGE_FILE,
+            replay,
+            perceiver.labels,
+            title=f'{checkpoint.network.name} on {names}',
+            subtitle=f'{checkpoint.title}, {len(report.agreement):,} frames, truth: {truth}',
+        )
+    except OSError as error:
+        raise RecordingError(
+            f'Cannot write the report into {folder}: {error}. Free some space and --resume.'
+        ) from error
+
+
+def format_replay(replay: Replay) -> str:
+    """The report as text for a terminal."""
+    report, timing = replay.report, replay.timing
+    supported, covered = report.mean_agreement()
+    rows = [
+        ['frames', f'{len(report.agreement):,}'],
+        ['with truth', f'{report.with_truth:,}'],
+        ['skipped', _count_reasons(replay)],
+        ['boxes backed by the mask %', share(supported)],
+        ['object pixels in a box %', share(covered)],
+        ['frames a second', f'{timing.frames_per_s:.2f}'],
+    ]
+    if not report.complete:
+        rows.append(['ENDED EARLY BY', report.ended_by])
+    table = timing.percentiles()
+    times = [[stage, *values.values()] for stage, values in table.items()]
+    headers = ['ms', *next(iter(table.values()), {})]
+    parts = [format_report(report.scores)] if report.with_truth else []
+    parts += [
+        tabulate(rows, tablefmt='simple', disable_numparse=True),
+        tabulate(times, headers=headers, floatfmt='.1f'),
+    ]
+    return '\n\n'.join(parts)
+
+
+def _count_reasons(replay: Replay) -> str:
+    reasons = [skip.reason for skip in replay.report.skipped]
+    return ', '.join(f'{reasons.count(reason)} {reason}' for reason in dict.fromkeys(reasons)) or 'none'

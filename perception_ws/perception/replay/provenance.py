@@ -1,0 +1,43 @@
+"""What a report rests on: the bytes of the recording and of the checkpoint, the settings and the versions."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from importlib import metadata
+from pathlib import Path
+
+from tqdm import tqdm
+
+import perception
+
+LIBRARIES = ('torch', 'torchvision', 'numpy', 'opencv-python-headless', 'opencv-python', 'rosbags', 'torchmetrics')
+_CHUNK_BYTES = 1 << 22
+
+
+def hash_recording(path: Path, *, progress: bool = True) -> str:
+    """SHA-256 over the names and the contents of a recording's files, in the order of their names."""
+    files = sorted(file for file in path.rglob('*') if file.is_file()) if path.is_dir() else [path]
+    digest = hashlib.sha256()
+    total = sum(file.stat().st_size for file in files)
+    with tqdm(
+        total=total, unit='B', unit_scale=True, desc='hashing', leave=False, delay=1.0, disable=not progress
+    ) as bar:
+        for file in files:
+            digest.update(file.name.encode())
+            with file.open('rb') as content:
+                while chunk := content.read(_CHUNK_BYTES):
+                    digest.update(chunk)
+                    bar.update(len(chunk))
+    return digest.hexdigest()
+
+
+def versions(libraries: Sequence[str] = LIBRARIES) -> dict[str, str]:
+    """Versions of this package and of the libraries that results depend on, where they are installed."""
+    found = {'perception': perception.__version__}
+    for name in libraries:
+        try:
+            found[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            continue
+    return found

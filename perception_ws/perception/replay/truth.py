@@ -1,0 +1,142 @@
+"""Where the truth of a recording's frames comes from: topics of the bag, a folder of annotations, or nowhere."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Protocol
+
+from perception.bag.labelled import LabelledFolder, Match, open_labelled
+from perception.bag.reader import BagFrames
+from perception.bag.source import FrameSource
+from perception.bag.truth_topics import BagTruth, find_truth_topics
+from perception.errors import DatasetError
+from perception.interfaces import GroundTruth, LabelSpace, StampedImage
+from perception.labels import CITYSCAPES_11_3
+from perception.truth.index_maps import ImageSize
+
+TOPICS, NOWHERE = 'topics', 'none'
+
+
+class TruthSource(Protocol):
+    """Gives the truth of each frame of one recording.
+
+    Attributes:
+        description: For people and for the report's provenance.
+    """
+
+    description: str
+
+    def of(self, position: int, frame: StampedImage) -> GroundTruth | None:
+        """The truth of a frame; None if there is none for it.
+
+        Args:
+            position: Of the frame in the recording, damaged ones counted.
+
+        Raises:
+            DatasetError: If it is broken, or does not fit the frame.
+            RecordingError: If the bag that it lies in turns out to be damaged.
+        """
+        ...
+
+
+class NoTruth:
+    """Nothing is known."""
+
+    description = NOWHERE
+
+    def of(self, position: int, frame: StampedImage) -> GroundTruth | None:
+        return None
+
+
+class TopicTruth:
+    """Topics of the bag, by stamp."""
+
+    def __init__(self, truth: BagTruth) -> None:
+        self._truth = truth
+        topics = [topic for topic in (truth.topics.mask, truth.topics.detections) if topic]
+        self.description = f'topics {" and ".join(topics)}'
+
+    def of(self, position: int, frame: StampedImage) -> GroundTruth | None:
+        truth = self._truth.at(frame.stamp_ns)
+        if truth is not None and truth.mask is not None and truth.mask.shape != frame.image_rgb.shape[:2]:
+            raise DatasetError(
+                f'The true mask is {truth.mask.shape[0]}x{truth.mask.shape[1]} (height x width), the frame '
+                f'{frame.image_rgb.shape[0]}x{frame.image_rgb.shape[1]}; both must have the same size.'
+            )
+        return truth
+
+
+class FolderTruth:
+    """A folder of annotations, by the stamps in their names or by order.
+
+    Raises:
+        DatasetError: If, by order, there are not as many annotations as frames.
+    """
+
+    def __init__(self, folder: LabelledFolder, source: FrameSource, match: Match) -> None:
+        boxes = ', boxes weak (components of the mask)' if folder.weak_boxes else ''
+        self.description = f'{folder.layout} {folder.split} by {match}{boxes}'
+        self._files = folder.files
+        self._by_stamp = {file.stamp_ns: file for file in folder.files} if match == 'stamp' else None
+        if match == 'order' and source.frame_count not in (None, len(folder.files)):
+            raise DatasetError(
+                f'{folder.path}, split {folder.split}, holds {len(folder.files)} annotations, and {source.path} '
+                f'{source.frame_count} frames; matched by order there must be one for each. Name annotations by the '
+                'stamp of their frame in ns and match by stamp, or name another split.'
+            )
+
+    def of(self, position: int, frame: StampedImage) -> GroundTruth | None:
+        if self._by_stamp is not None:
+            file = self._by_stamp.get(frame.stamp_ns)
+        else:
+            file = self._files[position] if position < len(self._files) else None
+        size = ImageSize(f'at {frame.stamp_ns} ns', (frame.image_rgb.shape[0], frame.image_rgb.shape[1]))
+        return None if file is None else file.read(size)
+
+
+def open_truth(
+    truth: str,
+    source: FrameSource,
+    labels: LabelSpace,
+    *,
+    split: str = '',
+    match: Match | None = None,
+    mask_topic: str | None = None,
+    detections_topic: str | None = None,
+) -> TruthSource:
+    """Find the truth of a recording.
+
+    Args:
+        truth: Empty: topics of the bag if it has some, else none. ``topics``, ``none``, or a folder in the layout of
+            CamVid or Cityscapes.
+        source: The recording.
+        labels: The label space that is scored.
+        split: Of the folder; empty: the only one there is.
+        match: How annotations of the folder belong to frames; None: by stamp if all their names end with one.
+        mask_topic, detections_topic: Topics of the bag, in place of the usual names.
+
+    Raises:
+        DatasetError: If the truth does not fit the recording or the labels.
+        RecordingError: If a topic is missing.
+    """
+    if truth == NOWHERE:
+        return NoTruth()
+    if truth in ('', TOPICS):
+        topics = None
+        if isinstance(source, BagFrames):
+            topics = find_truth_topics(source.path, source.topic, mask=mask_topic, detections=detections_topic)
+        if topics is not None:
+            return TopicTruth(BagTruth(source.path, topics, labels))
+        if truth == TOPICS:
+            raise DatasetError(
+                f'{source.path} has no truth topics beside its images. Name them, give a folder of annotations, or '
+                'replay with --truth none.'
+            )
+        return NoTruth()
+    if labels != CITYSCAPES_11_3:
+        raise DatasetError(
+            f'Annotations of CamVid and Cityscapes are read as {CITYSCAPES_11_3.name!r}, and the network has label '
+            f'space {labels.name!r}.'
+        )
+    folder = open_labelled(Path(truth), split)
+    return FolderTruth(folder, source, match or ('stamp' if folder.stamped else 'order'))
