@@ -44,7 +44,7 @@ $(VENV)/bin/uv:
 
 $(VENV)/.requirements: $(UV) $(REQUIREMENTS) $(CONSTRAINTS)
 	@echo 'Installing PyTorch, ROS 2 and the rest into .venv (6 GB, once) ...'
-	$(UV) pip install --quiet --python $(RUN) $(addprefix -r ,$(REQUIREMENTS)) --constraint $(CONSTRAINTS)
+	$(UV) pip install --quiet --compile-bytecode --python $(RUN) $(addprefix -r ,$(REQUIREMENTS)) --constraint $(CONSTRAINTS)
 	@touch $@
 
 # vision_msgs is not on the Python index: built from our own definitions into the environment.

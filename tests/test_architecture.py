@@ -20,19 +20,8 @@ TENSORS = {'interfaces', 'boxes'}
 PERCEIVING = {*TENSORS, 'labels', 'image', 'networks', 'postprocess', 'checkpoint', 'backends'}
 RUNTIME = {
     *PERCEIVING,
-    *(
-        'pipeline',
-        'metrics',
-        'benchmark',
-        'drawing',
-        'video',
-        'resources',
-        'image_messages',
-        'truth',
-        'bag',
-        'replay',
-        'ros',
-    ),
+    *('pipeline', 'throughput', 'metrics', 'benchmark', 'drawing', 'video', 'resources', 'image_messages'),
+    *('truth', 'bag', 'replay', 'ros'),
 }
 
 MAY_IMPORT: dict[str, set[str]] = {
@@ -41,6 +30,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     'boxes': set(),
     'resources': set(),
     'video': set(),
+    'throughput': set(),
     'labels': {'interfaces'},
     'image': {'interfaces'},
     'drawing': {'interfaces'},
@@ -54,7 +44,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     'metrics': {*TENSORS, 'labels', 'drawing'},
     'benchmark': {*PERCEIVING, 'pipeline'},
     'bag': {'interfaces', 'labels', 'image_messages', 'truth'},
-    'replay': {*PERCEIVING, 'pipeline', 'metrics', 'drawing', 'video', 'truth', 'bag'},
+    'replay': {*PERCEIVING, 'pipeline', 'throughput', 'metrics', 'drawing', 'video', 'truth', 'bag'},
     'ros': RUNTIME - {'ros'},
     'cli': RUNTIME,
 }

@@ -28,7 +28,7 @@ import perception
 from perception.checkpoint import resolve_checkpoint
 from perception.errors import ConfigError, PerceptionError
 from perception.image import plan_geometry
-from perception.interfaces import GroundTruth, InputSpec
+from perception.interfaces import GroundTruth, InputSpec, SceneResult
 from perception.metrics import Evaluator
 from perception.metrics.cityscapes_scoring import CityscapesWriter, save_official_scores
 from perception.metrics.pictures import PictureKeeper
@@ -36,6 +36,7 @@ from perception.metrics.report_page import write_report_page
 from perception.metrics.tables import format_report
 from perception.pipeline import Perceiver
 from perception.postprocess import PostprocessConfig
+from perception.throughput import map_in_order
 from training.data import DATASETS, build_dataset
 from training.data.dataset import SceneDataset
 from training.data.sample import Sample
@@ -81,10 +82,16 @@ def evaluate_dataset(
     count = min(limit, len(dataset)) if limit else len(dataset)
     loader = DataLoader(Subset(dataset, range(count)), batch_size=batch_size, num_workers=workers, collate_fn=list)
     evaluator = Evaluator(dataset.labels)
-    with tqdm(total=count, desc=dataset.name, unit='image', disable=not show_progress) as bar:
-        for samples in loader:
-            scenes = [prepare_scene(sample, at, perceiver.checkpoint.network.input_spec) for sample in samples]
-            results = perceiver.perceive([image for image, _ in scenes])
+
+    def look(samples: list[Sample]) -> tuple[list[tuple[np.ndarray, GroundTruth]], list[SceneResult]]:
+        scenes = [prepare_scene(sample, at, perceiver.checkpoint.network.input_spec) for sample in samples]
+        return scenes, perceiver.perceive([image for image, _ in scenes])
+
+    with (
+        tqdm(total=count, desc=dataset.name, unit='image', disable=not show_progress) as bar,
+        map_in_order(look, loader, perceiver.device) as looked,
+    ):
+        for samples, (scenes, results) in looked:
             for sample, (image_rgb, truth), result in zip(samples, scenes, results, strict=True):
                 frame = evaluator.add(result, truth, sample.name)
                 if pictures is not None:

@@ -48,12 +48,12 @@ def write_label_info(
 def _write_boxes(
     writer: BagWriter, topic: str, rows: Sequence[tuple[np.ndarray, str, float]], stamp_ns: int, frame_id: str
 ) -> None:
-    header = writer.create_header(stamp_ns, frame_id)
-    found = [_detection(writer, header, *row) for row in rows]
+    header, pose = writer.create_header(stamp_ns, frame_id), _no_pose(writer)
+    found = [_detection(writer, header, pose, *row) for row in rows]
     writer.write(topic, DETECTIONS_TYPE, writer.create(DETECTIONS_TYPE, header=header, detections=found), stamp_ns)
 
 
-def _detection(writer: BagWriter, header: Any, box_xyxy: np.ndarray, class_id: str, score: float) -> Any:
+def _detection(writer: BagWriter, header: Any, pose: Any, box_xyxy: np.ndarray, class_id: str, score: float) -> Any:
     create = writer.create
     left, top, right, bottom = box_xyxy.astype(np.float64).tolist()
     point = create('vision_msgs/msg/Point2D', x=(left + right) / 2, y=(top + bottom) / 2)
@@ -64,7 +64,7 @@ def _detection(writer: BagWriter, header: Any, box_xyxy: np.ndarray, class_id: s
         size_y=bottom - top,
     )
     hypothesis = create('vision_msgs/msg/ObjectHypothesis', class_id=class_id, score=float(score))
-    guess = create('vision_msgs/msg/ObjectHypothesisWithPose', hypothesis=hypothesis, pose=_no_pose(writer))
+    guess = create('vision_msgs/msg/ObjectHypothesisWithPose', hypothesis=hypothesis, pose=pose)
     return create('vision_msgs/msg/Detection2D', header=header, results=[guess], bbox=box, id='')
 
 

@@ -32,6 +32,9 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     add_model_options(parser)
     parser.add_argument('--frames', type=count, default=0, help='only so many of each camera; 0: all')
     parser.add_argument('--pictures', type=count, default=10, help='worst and best frames on the page, each')
+    parser.add_argument(
+        '--workers', type=count, default=0, help='frames at once; 0: as is fastest; 1: as on a vehicle, for its latency'
+    )
     parser.add_argument('--no-overlay', action='store_true', help='no overlays in predictions.mcap')
     parser.add_argument('--video', action='store_true', help='also write overlay.mp4')
     parser.add_argument('--resume', action='store_true', help='go on with an unfinished replay in --output')
@@ -72,6 +75,7 @@ def run(options: argparse.Namespace) -> int:
             overlay=not options.no_overlay,
             video=options.video,
             pictures=options.pictures,
+            workers=options.workers,
             resume=options.resume,
             overwrite=options.overwrite,
         ),

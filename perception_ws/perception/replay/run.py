@@ -21,7 +21,7 @@ from perception.bag.reader import camera_topics
 from perception.bag.source import FrameSource
 from perception.bag.truth_topics import camera_namespace
 from perception.errors import DatasetError, ImageError, RecordingError, ShapeError
-from perception.interfaces import GroundTruth, StampedImage
+from perception.interfaces import GroundTruth, SceneResult, StampedImage
 from perception.metrics import Evaluator
 from perception.metrics.pictures import PictureKeeper
 from perception.pipeline import Perceiver
@@ -32,6 +32,7 @@ from perception.replay.report import REPORT_FILE, ReplayReport, Skip
 from perception.replay.store import ResultStore, StoredResult
 from perception.replay.timing import Timing
 from perception.replay.truth import TruthSource, open_truth
+from perception.throughput import map_in_order, read_ahead
 
 RESULTS_FILE = 'results.sqlite'
 SCORE_THRESHOLD = 0.01
@@ -53,6 +54,7 @@ class ReplayOptions:
         overlay: Whether predictions.mcap holds overlays.
         video: Whether overlay.mp4 is written.
         pictures: Worst and best frames on the page.
+        workers: Frames to look at at once; 0: as is fastest; 1: as a vehicle does, which latency should be read from.
         resume: Take over what an unfinished run in ``output`` has seen.
         overwrite: Replace a finished report in ``output``.
     """
@@ -69,6 +71,7 @@ class ReplayOptions:
     overlay: bool = True
     video: bool = False
     pictures: int = 10
+    workers: int = 0
     resume: bool = False
     overwrite: bool = False
 
@@ -219,6 +222,7 @@ def _identity(
         'device': perceiver.device,
         'backend': perceiver.backend,
         'precision': perceiver.precision,
+        'threads a frame': 1 if perceiver.device.startswith('cpu') and options.workers != 1 else 'all',
         'post-processing': vars(perceiver.config),
         'score threshold of pictures and agreement': options.score_threshold,
         'versions': versions(),
@@ -249,63 +253,90 @@ def _look_at_all(
 ) -> None:
     counts = [stream.source.frame_count for stream in streams]
     total = None if None in counts else sum(min(count, options.frames or count) for count in counts if count)
-    meter = AgreementMeter(perceiver.labels, options.score_threshold)
-    with tqdm(total=total, unit='frame', desc=perceiver.checkpoint.title, disable=not progress) as bar:
-        for number, stream in enumerate(streams):
-            frames = iter(stream.source)
-            first_ns, position = None, 0
-            while not options.frames or position < options.frames:
-                times_ms, clock = {}, perf_counter()
-                frame = next(frames, None)
-                if frame is None:
-                    break
-                # Damaged frames count, so that truth in order stays beside its frame.
-                position += 1
-                place = position + stream.source.skipped.total() - 1
-                times_ms['read'], clock = _since(clock)
-                first_ns = frame.stamp_ns if first_ns is None else first_ns
-                kept = _look(perceiver, store, number, place, frame, ledger)
-                result = kept.result()
-                clock = perf_counter()
-                truth = _truth_of(stream, place, frame, ledger)
-                scored = ledger.evaluator.add(result, truth, f'{stream.name}@{frame.stamp_ns}')
-                ledger.agreement.append(meter.measure(result))
-                times_ms['score'], clock = _since(clock)
-                ledger.pictures.offer(scored, frame.image_rgb, result, truth)
-                writer.add(stream.camera, frame, result, kept.mask_png)
-                times_ms['write'], clock = _since(clock)
-                ledger.recorded_ns.append(frame.stamp_ns)
-                ledger.streams.append(number)
-                ledger.timing.add((frame.stamp_ns - first_ns) / 1e9, {**times_ms, **result.times_ms})
-                bar.update()
+    recorder = _Recorder(ledger, writer, AgreementMeter(perceiver.labels, options.score_threshold))
+
+    def look(read: _Read) -> tuple[SceneResult, StoredResult | None]:
+        kept = store.get(read.number, read.place)
+        return (perceiver(read.frame.image_rgb), None) if kept is None else (kept.result(), kept)
+
+    with (
+        tqdm(total=total, unit='frame', desc=perceiver.checkpoint.title, disable=not progress) as bar,
+        read_ahead(_read(streams, options)) as frames,
+        map_in_order(look, frames, perceiver.device, options.workers) as looked,
+    ):
+        for read, (result, kept) in looked:
+            recorder.record(read, result, kept, store)
+            bar.update()
+
+
+@dataclass(frozen=True)
+class _Read:
+    """A frame with what is known of it before anybody looks."""
+
+    number: int
+    stream: Stream
+    place: int
+    frame: StampedImage
+    at_s: float
+    truth: GroundTruth | None
+    bad_truth: str
+    read_ms: float
+
+
+def _read(streams: Sequence[Stream], options: ReplayOptions) -> Iterator[_Read]:
+    for number, stream in enumerate(streams):
+        frames, first_ns, count = iter(stream.source), None, 0
+        while not options.frames or count < options.frames:
+            clock = perf_counter()
+            frame = next(frames, None)
+            if frame is None:
+                break
+            # Damaged frames count, so that truth in order stays beside its frame.
+            place = count + stream.source.skipped.total()
+            count += 1
+            first_ns = frame.stamp_ns if first_ns is None else first_ns
+            truth, bad_truth = None, ''
+            try:
+                truth = stream.truth.of(place, frame)
+            except (DatasetError, ShapeError) as error:
+                bad_truth = str(error)
+            at_s = (frame.stamp_ns - first_ns) / 1e9
+            yield _Read(number, stream, place, frame, at_s, truth, bad_truth, (perf_counter() - clock) * 1000)
+
+
+@dataclass
+class _Recorder:
+    """Takes down what was seen, in order."""
+
+    ledger: _Ledger
+    writer: PredictionWriter
+    meter: AgreementMeter
+
+    def record(self, read: _Read, result: SceneResult, kept: StoredResult | None, store: ResultStore) -> None:
+        ledger, frame, clock = self.ledger, read.frame, perf_counter()
+        if kept is None:
+            kept = StoredResult.of(result)
+            store.put(read.number, read.place, kept)
+            ledger.timing.computed += 1
+        if read.bad_truth:
+            # The frame counts as not annotated.
+            name, stamp_ns = read.stream.name, frame.stamp_ns
+            ledger.skipped.append(Skip(stream=name, stamp_ns=stamp_ns, reason='bad_truth', message=read.bad_truth))
+        truth = read.truth or GroundTruth()
+        ledger.with_truth += read.truth is not None
+        scored = ledger.evaluator.add(result, truth, f'{read.stream.name}@{frame.stamp_ns}')
+        ledger.agreement.append(self.meter.measure(result))
+        times_ms = {'read': read.read_ms, **result.times_ms}
+        times_ms['score'], clock = _since(clock)
+        ledger.pictures.offer(scored, frame.image_rgb, result, truth)
+        self.writer.add(read.stream.camera, frame, result, kept.mask_png)
+        times_ms['write'], clock = _since(clock)
+        ledger.recorded_ns.append(frame.stamp_ns)
+        ledger.streams.append(read.number)
+        ledger.timing.add(read.at_s, times_ms)
 
 
 def _since(clock: float) -> tuple[float, float]:
     """Milliseconds since a time, and the time now."""
     now = perf_counter()
     return (now - clock) * 1000, now
-
-
-def _look(
-    perceiver: Perceiver, store: ResultStore, stream: int, place: int, frame: StampedImage, ledger: _Ledger
-) -> StoredResult:
-    """What the perceiver sees in a frame, or has seen in an earlier run."""
-    kept = store.get(stream, place)
-    if kept is None:
-        kept = StoredResult.of(perceiver(frame.image_rgb))
-        store.put(stream, place, kept)
-        ledger.timing.computed += 1
-    return kept
-
-
-def _truth_of(stream: Stream, place: int, frame: StampedImage, ledger: _Ledger) -> GroundTruth:
-    """The truth of a frame; one that is broken is listed, and the frame counts as not annotated."""
-    try:
-        truth = stream.truth.of(place, frame)
-    except (DatasetError, ShapeError) as error:
-        ledger.skipped.append(Skip(stream=stream.name, stamp_ns=frame.stamp_ns, reason='bad_truth', message=str(error)))
-        return GroundTruth()
-    if truth is None:
-        return GroundTruth()
-    ledger.with_truth += 1
-    return truth

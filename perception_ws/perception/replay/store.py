@@ -59,7 +59,7 @@ class StoredResult:
 
 
 class ResultStore:
-    """The results of one run; a context manager.
+    """The results of one run; a context manager. One thread may read while another one writes.
 
     Args:
         path: The file; made if it is missing.
@@ -73,7 +73,7 @@ class ResultStore:
         self.path = path
         text = json.dumps(identity, sort_keys=True)
         with self._errors():
-            self._database = sqlite3.connect(path, isolation_level=None)
+            self._database = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
             # With write-ahead, a row costs no wait for the disk and outlives the process, though not a power cut.
             self._database.execute('PRAGMA journal_mode = WAL')
             self._database.execute('PRAGMA synchronous = NORMAL')
