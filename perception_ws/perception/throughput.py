@@ -88,7 +88,15 @@ def map_in_order(
 
     def take() -> Iterator[tuple[Item, Result]]:
         waiting: deque[tuple[Item, Future[Result]]] = deque()
-        for item in items:
+        source, failure = iter(items), None
+        while True:
+            try:
+                item = next(source)
+            except StopIteration:
+                break
+            except Exception as error:  # raised behind the results of the items before it
+                failure = error
+                break
             waiting.append((item, pool.submit(work, item)))
             # One more than there are workers: so none is idle while the caller has a result in hand.
             if len(waiting) > count:
@@ -97,6 +105,8 @@ def map_in_order(
         while waiting:
             oldest, future = waiting.popleft()
             yield oldest, future.result()
+        if failure is not None:
+            raise failure
 
     before = torch.get_num_threads()
     pool = ThreadPoolExecutor(

@@ -1,0 +1,208 @@
+"""Bags with truth: annotated folders written into them and read back, by the topics' usual names or by given ones."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import yaml
+
+from perception.bag.labelled import open_labelled
+from perception.bag.make_bag import labelled_frames, write_frames_bag
+from perception.bag.reader import BagFrames, camera_topics
+from perception.bag.recording import deserialize, open_recording
+from perception.bag.scene_messages import write_label_info, write_true_boxes
+from perception.bag.truth_topics import BagTruth, TruthTopics, camera_namespace, find_truth_topics
+from perception.bag.vision_messages import VISION_MESSAGES
+from perception.bag.writer import BagWriter
+from perception.errors import DatasetError, RecordingError
+from perception.interfaces import GroundTruth, LabelClass
+from perception.labels import CITYSCAPES_11_3
+from tests.bag.drawn_bags import FIRST_NS, draw_frame
+from tests.training.data.drawn_layouts import HW, draw_camvid, draw_cityscapes, write_picture
+
+DEFINITIONS = Path(__file__).parents[2] / 'perception_ws' / 'vision_msgs' / 'msg'
+# As ros-jazzy-vision-msgs 4.1 installs them.
+HASHES = {
+    'vision_msgs/msg/Detection2DArray': 'RIHS01_214274120007f4a683866481336b70310268cfa107aebe9d594a6acf75bda968',
+    'vision_msgs/msg/LabelInfo': 'RIHS01_3d37df4015cdf660cc851c51897f2acd957e1ca6205ba0a99aebffb9406b0783',
+}
+
+
+@pytest.fixture(params=['camvid', 'cityscapes'])
+def labelled(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
+    (draw_camvid if request.param == 'camvid' else draw_cityscapes)(tmp_path / 'data')
+    return tmp_path / 'data'
+
+
+def make_bag(labelled: Path, bag: Path) -> list[GroundTruth]:
+    """Write the folder into a bag; returns the truth that went in."""
+    frames, truth = labelled_frames(open_labelled(labelled), 10.0)
+    written: list[GroundTruth] = []
+
+    def remember(frame: object) -> GroundTruth | None:
+        known = truth(frame)  # type: ignore[arg-type]
+        assert known is not None
+        written.append(known)
+        return known
+
+    summary = write_frames_bag(frames, bag, encoding='png', truth=remember, progress=False)
+    assert (summary.frames, summary.annotated) == (3, 3)
+    return written
+
+
+def assert_equal(found: GroundTruth | None, wanted: GroundTruth) -> None:
+    assert found is not None
+    for name in ('boxes_xyxy', 'labels', 'ignore_boxes_xyxy', 'mask'):
+        np.testing.assert_array_equal(getattr(found, name), getattr(wanted, name), err_msg=name)
+
+
+def test_truth_comes_back_as_it_went_in(labelled: Path, tmp_path: Path) -> None:
+    written = make_bag(labelled, tmp_path / 'bag')
+    assert camera_topics(tmp_path / 'bag') == ['/camera/image/compressed']
+    source = BagFrames(tmp_path / 'bag')
+    topics = find_truth_topics(source.path, source.topic)
+    assert topics == TruthTopics(mask='/camera/truth/mask/compressed', detections='/camera/truth/detections')
+    truth = BagTruth(source.path, topics, CITYSCAPES_11_3)
+    for frame, wanted in zip(source, written, strict=True):
+        assert_equal(truth.at(frame.stamp_ns), wanted)
+    assert truth.at(10**12) is None
+
+
+def test_type_hashes_and_latched_labels_are_those_of_vision_msgs(labelled: Path, tmp_path: Path) -> None:
+    make_bag(labelled, tmp_path / 'bag')
+    information = yaml.safe_load((tmp_path / 'bag' / 'metadata.yaml').read_text())['rosbag2_bagfile_information']
+    topics = {entry['topic_metadata']['name']: entry for entry in information['topics_with_message_count']}
+    assert {name: entry['message_count'] for name, entry in topics.items()} == {
+        '/camera/image/compressed': 3,
+        '/camera/camera_info': 3,
+        '/camera/truth/mask/compressed': 3,
+        '/camera/truth/detections': 3,
+        '/camera/truth/mask/label_info': 1,
+        '/camera/truth/detections/label_info': 1,
+    }
+    for entry in topics.values():
+        topic = entry['topic_metadata']
+        if topic['type'] in HASHES:
+            assert topic['type_description_hash'] == HASHES[topic['type']]
+    (qos,) = topics['/camera/truth/mask/label_info']['topic_metadata']['offered_qos_profiles']
+    assert qos['durability'] == 'transient_local'
+    with open_recording(tmp_path / 'bag') as reader:
+        connections = [c for c in reader.connections if c.topic == '/camera/camera_info']
+        for connection, _, data in reader.messages(connections):
+            info = deserialize(tmp_path / 'bag', connection, data)
+            assert (info.height, info.width) == HW
+            assert not info.k.any()
+
+
+@pytest.mark.parametrize('name', list(VISION_MESSAGES))
+def test_definitions_are_those_of_our_package(name: str) -> None:
+    lines = (DEFINITIONS / f'{name.rpartition("/")[2]}.msg').read_text().splitlines()
+    assert VISION_MESSAGES[name].splitlines() == [line for line in lines if line and not line.startswith('#')]
+
+
+def test_truth_that_was_recorded_before_or_behind_its_frame_is_found(tmp_path: Path) -> None:
+    wanted = {}
+    with BagWriter(tmp_path / 'bag') as writer:
+        for index in (1, 0, 2, 4, 3):  # boxes of later frames come first
+            frame = draw_frame(index)
+            boxes = np.array([[index, 0, index + 5, 9]], np.float32)
+            wanted[frame.stamp_ns] = GroundTruth(boxes_xyxy=boxes, labels=np.array([1]))
+            write_true_boxes(writer, '/boxes', wanted[frame.stamp_ns], frame.stamp_ns)
+    truth = BagTruth(tmp_path / 'bag', TruthTopics(detections='/boxes'), CITYSCAPES_11_3)
+    for index in range(5):
+        stamp_ns = draw_frame(index).stamp_ns
+        found = truth.at(stamp_ns)
+        assert found is not None
+        np.testing.assert_array_equal(found.boxes_xyxy, wanted[stamp_ns].boxes_xyxy)
+
+
+def test_ids_are_read_by_the_names_in_the_bag(tmp_path: Path) -> None:
+    theirs = [LabelClass(name=name, color_rgb=(0, 0, 0)) for name in ('tram', 'person/rider')]
+    with BagWriter(tmp_path / 'bag') as writer:
+        write_label_info(writer, '/boxes/label_info', theirs, FIRST_NS, threshold=0.0, masks=False)
+        truth = GroundTruth(boxes_xyxy=np.float32([[0, 0, 4, 4], [1, 1, 7, 9]]), labels=np.array([0, 1]))
+        write_true_boxes(writer, '/boxes', truth, FIRST_NS)
+    found = BagTruth(tmp_path / 'bag', TruthTopics(detections='/boxes'), CITYSCAPES_11_3).at(FIRST_NS)
+    assert found is not None
+    assert found.labels is not None
+    assert found.labels.tolist() == [1]  # the tram is none of our classes
+    np.testing.assert_array_equal(found.boxes_xyxy, [[1, 1, 7, 9]])
+
+
+def test_classes_that_nobody_knows_are_refused(tmp_path: Path) -> None:
+    theirs = [LabelClass(name='tram', color_rgb=(0, 0, 0))]
+    with BagWriter(tmp_path / 'bag') as writer:
+        write_label_info(writer, '/boxes/label_info', theirs, FIRST_NS, threshold=0.0, masks=False)
+        write_true_boxes(writer, '/boxes', GroundTruth(boxes_xyxy=np.zeros((0, 4)), labels=np.zeros(0)), FIRST_NS)
+    with pytest.raises(DatasetError, match='classes tram, and the network car/truck/bus'):
+        BagTruth(tmp_path / 'bag', TruthTopics(detections='/boxes'), CITYSCAPES_11_3)
+
+
+def test_an_unknown_id_spoils_its_own_frame_only(tmp_path: Path) -> None:
+    with BagWriter(tmp_path / 'bag') as writer:
+        for index, value in enumerate((0, 77, 255)):
+            png = cv2.imencode('.png', np.full((4, 6), value, np.uint8))[1].tobytes()
+            writer.write_mask('/mask', png, FIRST_NS + index)
+    truth = BagTruth(tmp_path / 'bag', TruthTopics(mask='/mask'), CITYSCAPES_11_3)
+    assert truth.at(FIRST_NS) is not None
+    with pytest.raises(DatasetError, match=rf'/mask at {FIRST_NS + 1} ns: Mask id 77'):
+        truth.at(FIRST_NS + 1)
+    found = truth.at(FIRST_NS + 2)
+    assert found is not None
+    assert found.mask is not None
+    assert (found.mask == 255).all()
+
+
+def test_a_missing_truth_topic_is_answered_with_those_there_are(labelled: Path, tmp_path: Path) -> None:
+    make_bag(labelled, tmp_path / 'bag')
+    with pytest.raises(RecordingError, match=r"nothing on '/boxes'.*type: /camera/truth/detections"):
+        find_truth_topics(tmp_path / 'bag', '/camera/image', detections='/boxes')
+    assert find_truth_topics(tmp_path / 'bag', '/rear/image') is None
+
+
+@pytest.mark.parametrize(
+    ('topic', 'camera'),
+    [
+        ('/camera/image', '/camera'),
+        ('/front/image_raw/compressed', '/front'),
+        ('/rig/left/image_rect_color', '/rig/left'),
+        ('/image', ''),
+        ('/cam0', '/cam0'),
+    ],
+)
+def test_the_namespace_of_a_camera(topic: str, camera: str) -> None:
+    assert camera_namespace(topic) == camera
+
+
+def test_a_folder_without_annotations_and_a_missing_split_are_named(tmp_path: Path) -> None:
+    (tmp_path / 'pictures').mkdir()
+    with pytest.raises(DatasetError, match='pictures; expected gtFine'):
+        open_labelled(tmp_path)
+    draw_camvid(tmp_path / 'data')
+    draw_camvid(tmp_path / 'data', 'val')
+    with pytest.raises(DatasetError, match=r'2 splits; name one\. There are: train, val'):
+        open_labelled(tmp_path / 'data')
+    with pytest.raises(DatasetError, match="no split 'test'"):
+        open_labelled(tmp_path / 'data', 'test')
+    with pytest.raises(DatasetError, match='There is no folder'):
+        open_labelled(tmp_path / 'nowhere')
+
+
+def test_an_annotation_without_its_image_is_named(labelled: Path) -> None:
+    folder = open_labelled(labelled)
+    assert folder.files[1].image is not None
+    folder.files[1].image.unlink()
+    with pytest.raises(DatasetError, match=rf'{folder.files[1].annotation.name} has no image'):
+        labelled_frames(open_labelled(labelled), 10.0)
+
+
+def test_stamps_are_read_out_of_names(tmp_path: Path) -> None:
+    write_picture(tmp_path / 'testannot' / f'frame_{FIRST_NS}.png', np.zeros(HW, np.uint8))
+    folder = open_labelled(tmp_path)
+    assert folder.stamped
+    assert folder.files[0].stamp_ns == FIRST_NS
+    draw_camvid(tmp_path / 'data')
+    assert not open_labelled(tmp_path / 'data').stamped

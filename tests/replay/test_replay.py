@@ -1,0 +1,359 @@
+"""``perception replay`` from the command line, on bags with truth: what it finds, keeps, refuses and repeats."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+
+from perception.bag.labelled import open_labelled
+from perception.bag.make_bag import labelled_frames, write_frames_bag
+from perception.bag.reader import read_frames
+from perception.bag.recording import deserialize, open_recording
+from perception.bag.writer import BagWriter
+from perception.checkpoint import load_checkpoint
+from perception.cli import main
+from perception.interfaces import StampedImage
+from perception.pipeline import Perceiver
+from perception.postprocess import PostprocessConfig
+from perception.replay.report import ReplayReport
+from perception.replay.run import RESULTS_FILE, SCORE_THRESHOLD
+from tests.bag.drawn_bags import FIRST_NS
+from tests.training.data.drawn_layouts import draw_camvid, write_picture
+from training.data import build_dataset
+from training.evaluate import evaluate_dataset
+
+FRAMES = 6
+
+
+@pytest.fixture(scope='module')
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp('data')
+    draw_camvid(root, 'test', FRAMES)
+    return root
+
+
+@pytest.fixture(scope='module')
+def bag(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp('bags') / 'drive'
+    frames, truth = labelled_frames(open_labelled(data), 10.0)
+    write_frames_bag(frames, path, encoding='png', truth=truth, progress=False)
+    return path
+
+
+@pytest.fixture
+def replay(tiny_checkpoint_path: Path, tmp_path: Path) -> Any:
+    """Runs the command into a folder of that name; gives the exit code."""
+
+    def run(recordings: Path | tuple[Path, ...], name: str, *options: object) -> int:
+        paths = recordings if isinstance(recordings, tuple) else (recordings,)
+        arguments = ['replay', *paths, '--output', tmp_path / name, '--model', tiny_checkpoint_path, *options]
+        return main([str(argument) for argument in arguments])
+
+    return run
+
+
+def wait_for_frames(process: subprocess.Popen[str], frames: int) -> None:
+    """Until its own progress bar says that so many of 400 are done."""
+    assert process.stderr is not None
+    shown = ''
+    while not any(int(count) >= frames for count in re.findall(r'(\d+)/400', shown)):
+        read = process.stderr.read(20)
+        assert read, shown
+        shown += read
+
+
+def report_of(folder: Path) -> ReplayReport:
+    return ReplayReport.load(folder)
+
+
+def test_scores_equal_those_of_the_data_set_to_the_last_digit(
+    replay: Any, bag: Path, data: Path, tiny_checkpoint_path: Path, tmp_path: Path
+) -> None:
+    assert replay(bag, 'a') == 0
+    report = report_of(tmp_path / 'a')
+    perceiver = Perceiver(
+        load_checkpoint(tiny_checkpoint_path), device='cpu', config=PostprocessConfig(score_threshold=SCORE_THRESHOLD)
+    )
+    wanted = evaluate_dataset(perceiver, build_dataset('camvid', data, 'test'), show_progress=False).report()
+    assert report.scores.segmentation == wanted.segmentation
+    assert report.scores.detection == wanted.detection
+    assert report.complete
+    assert (report.with_truth, len(report.agreement)) == (FRAMES, FRAMES)
+
+
+def test_two_runs_write_the_same_bytes(replay: Any, bag: Path, tmp_path: Path) -> None:
+    assert replay(bag, 'a') == replay(bag, 'b') == 0
+    for name in ('report.json', 'predictions.mcap'):
+        assert (tmp_path / 'a' / name).read_bytes() == (tmp_path / 'b' / name).read_bytes()
+    timing = json.loads((tmp_path / 'a' / 'timing.json').read_text())
+    assert timing['computed'] == FRAMES
+    assert timing['latency_ms']['inference']['p50'] > 0
+    assert not (tmp_path / 'a' / RESULTS_FILE).exists()
+
+
+def test_predictions_are_what_the_perceiver_says(
+    replay: Any, bag: Path, tiny_checkpoint_path: Path, tmp_path: Path
+) -> None:
+    assert replay(bag, 'a', '--score-threshold', 0.5) == 0
+    path = tmp_path / 'a' / 'predictions.mcap'
+    perceiver = Perceiver(
+        load_checkpoint(tiny_checkpoint_path), device='cpu', config=PostprocessConfig(score_threshold=SCORE_THRESHOLD)
+    )
+    messages: dict[str, list[Any]] = {}
+    with open_recording(path) as reader:
+        for connection, stamp_ns, content in reader.messages():
+            message = deserialize(path, connection, content)
+            messages.setdefault(connection.topic, []).append((stamp_ns, message))
+    assert {topic: len(found) for topic, found in messages.items()} == {
+        '/camera/detections': FRAMES,
+        '/camera/segmentation/mask/compressed': FRAMES,
+        '/camera/overlay/compressed': FRAMES,
+        '/camera/segmentation/label_info': 1,
+        '/camera/detections/label_info': 1,
+    }
+    for index, frame in enumerate(read_frames(bag)):
+        result = perceiver(frame.image_rgb)
+        stamp_ns, detections = messages['/camera/detections'][index]
+        assert stamp_ns == frame.stamp_ns
+        assert len(detections.detections) == len(result.detections)
+        first, box = detections.detections[0], result.detections.boxes_xyxy[0]
+        assert first.bbox.center.position.x == pytest.approx((box[0] + box[2]) / 2)
+        assert first.results[0].hypothesis.class_id == str(result.detections.labels[0])
+        _, mask = messages['/camera/segmentation/mask/compressed'][index]
+        np.testing.assert_array_equal(cv2.imdecode(mask.data, cv2.IMREAD_UNCHANGED), result.mask)
+
+
+def test_the_page_shows_the_drive(replay: Any, bag: Path, tmp_path: Path) -> None:
+    assert replay(bag, 'a') == 0
+    page = (tmp_path / 'a' / 'report.html').read_text()
+    for heading in ('Scores along the drive', 'Latency along the drive', 'Time of each stage', 'Confusion matrix'):
+        assert f'<h2>{heading}</h2>' in page
+    assert 'src="http' not in page
+    assert 'Only a part' not in page
+
+
+def test_truth_in_a_folder_by_order_gives_the_same_scores(replay: Any, bag: Path, data: Path, tmp_path: Path) -> None:
+    assert replay(bag, 'topics') == replay(bag, 'folder', '--truth', data) == 0
+    first, second = report_of(tmp_path / 'topics'), report_of(tmp_path / 'folder')
+    assert first.scores.segmentation == second.scores.segmentation
+    assert second.truth == ('camvid test by order, boxes weak (components of the mask)',)
+
+
+def test_truth_in_a_folder_by_stamp_scores_the_frames_that_have_one(replay: Any, tmp_path: Path) -> None:
+    image = np.zeros((40, 64, 3), np.uint8)
+    frames = [StampedImage(image_rgb=image + index, stamp_ns=FIRST_NS + index) for index in range(4)]
+    write_frames_bag(frames, tmp_path / 'bag', encoding='raw', progress=False)
+    for index in (1, 3):
+        write_picture(tmp_path / 'labels' / 'testannot' / f'{FIRST_NS + index}.png', np.full((40, 64), 3, np.uint8))
+    assert replay(tmp_path / 'bag', 'a', '--truth', tmp_path / 'labels') == 0
+    report = report_of(tmp_path / 'a')
+    assert report.with_truth == 2
+    assert [frame.mean_iou is not None for frame in report.scores.frames] == [False, True, False, True]
+
+
+def test_without_truth_there_are_statistics_and_agreement(replay: Any, bag: Path, tmp_path: Path) -> None:
+    assert replay(bag, 'a', '--truth', 'none') == 0
+    report = report_of(tmp_path / 'a')
+    assert report.with_truth == 0
+    assert report.scores.segmentation.mean_iou is None
+    assert sum(report.class_shares()) == pytest.approx(1)
+    assert all(0 <= value <= 1 for value in report.mean_agreement() if value is not None)
+
+
+def test_every_camera_of_every_bag_is_replayed(replay: Any, data: Path, bag: Path, tmp_path: Path) -> None:
+    frames, _ = labelled_frames(open_labelled(data), 10.0)
+    with BagWriter(tmp_path / 'rig') as writer:
+        for frame in frames:
+            writer.write_jpeg('/left/image/compressed', frame)
+            writer.write_image('/right/image_raw', frame)
+    assert replay((bag, tmp_path / 'rig'), 'a') == 0
+    report = report_of(tmp_path / 'a')
+    assert report.stream_names == ('drive/camera/image/compressed', 'rig/left/image/compressed', 'rig/right/image_raw')
+    assert report.streams == (0,) * FRAMES + (1,) * FRAMES + (2,) * FRAMES
+    assert report.with_truth == FRAMES
+    assert report.truth[1:] == ('none', 'none')
+
+
+@pytest.fixture
+def damaged_bag(data: Path, tmp_path: Path) -> Path:
+    """One frame is junk, and one annotation is of another size."""
+    frames, truth = labelled_frames(open_labelled(data), 10.0)
+    with BagWriter(tmp_path / 'damaged') as writer:
+        for index, frame in enumerate(frames):
+            known = truth(frame)
+            assert known is not None
+            assert known.mask is not None
+            mask = known.mask[:20] if index == 4 else known.mask
+            if index == 2:
+                message = writer.create(
+                    'sensor_msgs/msg/CompressedImage',
+                    header=writer.create_header(frame.stamp_ns),
+                    format='jpeg',
+                    data=np.zeros(50, np.uint8),
+                )
+                writer.write('/camera/image/compressed', 'sensor_msgs/msg/CompressedImage', message, frame.stamp_ns)
+            else:
+                writer.write_png('/camera/image/compressed', frame)
+            png = cv2.imencode('.png', mask)[1].tobytes()
+            writer.write_mask('/camera/truth/mask/compressed', png, frame.stamp_ns)
+    return tmp_path / 'damaged'
+
+
+def test_damaged_frames_and_truth_are_listed_and_the_rest_is_scored(
+    replay: Any, damaged_bag: Path, tmp_path: Path
+) -> None:
+    assert replay(damaged_bag, 'a') == 0
+    report = report_of(tmp_path / 'a')
+    assert [(skip.reason, skip.stamp_ns) for skip in report.skipped] == [
+        ('undecodable', 200_000_000),
+        ('bad_truth', 400_000_000),
+    ]
+    assert 'The true mask is 20x64' in report.skipped[1].message
+    assert (len(report.agreement), report.with_truth) == (FRAMES - 1, FRAMES - 2)
+    assert '<h2>Skipped</h2>' in (tmp_path / 'a' / 'report.html').read_text()
+
+
+def test_truth_by_order_stays_beside_its_frame_behind_a_damaged_one(
+    replay: Any, damaged_bag: Path, data: Path, tmp_path: Path
+) -> None:
+    folder = tmp_path / 'moving'
+    shutil.copytree(data, folder)
+    for index, path in enumerate(sorted((folder / 'testannot').iterdir())):
+        write_picture(path, np.full((40, 64), index, np.uint8))
+    assert replay(damaged_bag, 'a', '--truth', folder) == 0
+    report = report_of(tmp_path / 'a')
+    # CamVid's indices 0 1 3 4 5 are sky, building, road, sidewalk, vegetation; 2 was lost with its frame.
+    names = report.scores.segmentation.classes
+    found = [names[int(np.argmax(frame.truth_pixels or ()))] for frame in report.scores.frames]
+    assert found == ['sky', 'building', 'road', 'sidewalk', 'vegetation']
+
+
+def test_as_many_annotations_as_frames_are_needed(
+    replay: Any, bag: Path, data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shutil.copytree(data, tmp_path / 'fewer')
+    next((tmp_path / 'fewer' / 'testannot').iterdir()).unlink()
+    assert replay(bag, 'a', '--truth', tmp_path / 'fewer') == 1
+    assert f'holds {FRAMES - 1} annotations' in capsys.readouterr().err
+    assert not (tmp_path / 'a').exists()
+
+
+def test_a_bag_that_is_cut_gives_what_was_in_front_of_the_cut(
+    replay: Any, bag: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from rosbags import rosbag2
+
+    original = rosbag2.Reader.messages
+
+    def cut(self: Any, *arguments: Any, **options: Any) -> Any:
+        for count, message in enumerate(original(self, *arguments, **options)):
+            if count == 4 and message[0].topic.endswith('image/compressed'):
+                raise OSError('unexpected end of file')
+            yield message
+
+    monkeypatch.setattr(rosbag2.Reader, 'messages', cut)
+    assert replay(bag, 'a') == 1
+    report = report_of(tmp_path / 'a')
+    assert 'unexpected end of file' in report.ended_by
+    assert len(report.agreement) == 4
+    assert '<h2>Only a part of the recording</h2>' in (tmp_path / 'a' / 'report.html').read_text()
+    monkeypatch.undo()
+    assert replay(bag, 'a', '--resume') == 0
+    assert json.loads((tmp_path / 'a' / 'timing.json').read_text())['computed'] == FRAMES - 4
+
+
+def test_a_killed_run_goes_on_and_ends_like_an_undisturbed_one(
+    replay: Any, data: Path, tiny_checkpoint_path: Path, tmp_path: Path
+) -> None:
+    draw_camvid(tmp_path / 'long', 'test', 400)
+    frames, truth = labelled_frames(open_labelled(tmp_path / 'long'), 10.0)
+    long = tmp_path / 'long_drive'
+    write_frames_bag(frames, long, encoding='raw', truth=truth, progress=False)
+    command = [sys.executable, '-m', 'perception.cli', 'replay', long, '--output', tmp_path / 'killed']
+    process = subprocess.Popen(
+        [*map(str, command), '--model', str(tiny_checkpoint_path)], stderr=subprocess.PIPE, text=True, bufsize=1
+    )
+    assert process.stderr is not None
+    wait_for_frames(process, 30)
+    process.kill()
+    process.wait(30)
+    process.stderr.close()
+    assert replay(long, 'killed') == 1  # an unfinished replay is not written over
+    assert replay(long, 'killed', '--resume') == 0
+    assert 0 < json.loads((tmp_path / 'killed' / 'timing.json').read_text())['computed'] <= 371
+    assert replay(long, 'whole') == 0
+    for name in ('report.json', 'predictions.mcap'):
+        assert (tmp_path / 'killed' / name).read_bytes() == (tmp_path / 'whole' / name).read_bytes()
+
+
+@pytest.mark.parametrize('number', [signal.SIGINT, signal.SIGTERM])
+def test_a_stopped_run_leaves_a_report_that_says_so(
+    replay: Any, tiny_checkpoint_path: Path, tmp_path: Path, number: int
+) -> None:
+    draw_camvid(tmp_path / 'long', 'test', 400)
+    command = [sys.executable, '-m', 'perception.cli', 'replay', tmp_path / 'long' / 'test', '--output', tmp_path / 'a']
+    process = subprocess.Popen(
+        [*map(str, command), '--model', str(tiny_checkpoint_path)], stderr=subprocess.PIPE, text=True, bufsize=1
+    )
+    assert process.stderr is not None
+    wait_for_frames(process, 1)
+    process.send_signal(number)
+    process.stderr.read()
+    assert process.wait(60) == 130
+    report = report_of(tmp_path / 'a')
+    assert not report.complete
+    assert 'signal' in report.ended_by
+    assert len(report.agreement) < 400
+    assert (tmp_path / 'a' / 'predictions.mcap').exists()
+
+
+def test_results_of_another_run_are_refused(
+    replay: Any, bag: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr('perception.replay.run._look_at_all', interrupted)
+    assert replay(bag, 'a') == 130
+    monkeypatch.undo()
+    assert replay(bag, 'a', '--resume', '--score-threshold', 0.9) == 1
+    assert 'score threshold of pictures and agreement (0.3, now 0.9)' in capsys.readouterr().err
+
+
+def test_a_finished_report_is_replaced_only_on_demand(
+    replay: Any, bag: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert replay(bag, 'a', '--frames', 2) == 0
+    assert replay(bag, 'a') == 1
+    assert 'holds a report already' in capsys.readouterr().err
+    assert len(report_of(tmp_path / 'a').agreement) == 2
+    assert replay(bag, 'a', '--overwrite') == 0
+    assert len(report_of(tmp_path / 'a').agreement) == FRAMES
+
+
+@pytest.mark.parametrize(
+    ('options', 'message'),
+    [
+        (['--topic', '/rear/image'], "no image topic '/rear/image'.*Image topics: /camera/image/compressed"),
+        (['--truth', 'nowhere'], 'There is no folder nowhere'),
+        (['--truth-mask-topic', '/mask'], "nothing on '/mask'"),
+        (['--model', 'interdependant'], "did you mean 'interdependent'"),
+    ],
+)
+def test_what_is_missing_is_named_before_anything_is_written(
+    replay: Any, bag: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], options: list[str], message: str
+) -> None:
+    assert replay(bag, 'a', *options) == 1
+    shown = capsys.readouterr().err
+    assert re.search(message, shown), shown
+    assert not (tmp_path / 'a').exists()
