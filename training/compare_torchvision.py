@@ -1,0 +1,263 @@
+"""Networks of torchvision for one task each, trained on the same data for the same time, to hold ours against.
+
+    python -m training.compare_torchvision --task segmentation --minutes 60 --config config/training/X.yaml
+    python -m training.compare_torchvision --task detection --minutes 60 --config config/training/X.yaml
+
+Segmentation is lraspp_mobilenet_v3_large (Howard et al., "Searching for MobileNetV3"), detection its ssdlite320, both
+from scratch. They get the configuration's data (what is annotated for their task), augmentation, optimizer, class
+weights and average of weights, and torchvision's own losses for boxes. Their rate follows one cycle of the minutes.
+
+Shape letters: B images, C segmentation classes, H W rows and columns.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import sys
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import cv2
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+from torchvision.models.detection import ssdlite320_mobilenet_v3_large
+from torchvision.models.segmentation import lraspp_mobilenet_v3_large
+from tqdm import tqdm
+
+from perception.errors import ConfigError, PerceptionError
+from perception.interfaces import Detections, GroundTruth, InputSpec, LabelSpace, SceneResult
+from perception.labels import CITYSCAPES_11_3
+from perception.metrics import Evaluator, Report
+from perception.metrics.tables import format_report
+from training.configuration import DataConfig, TrainingConfig, config_values, parse_arguments
+from training.data.batch import Batch
+from training.data.cache import CachedDataset, prepare_cache
+from training.data.stream import TrainingStream
+from training.data.transforms import TrainTransform
+from training.evaluate import SCORE_THRESHOLD, prepare_scene
+from training.preparation import open_dataset
+from training.segmentation_loss import SegmentationLossConfig, count_pixels, resolve_class_weights
+
+WARM_UP = 0.1
+
+
+class Baseline(nn.Module, ABC):
+    """A network of torchvision behind what the comparison needs.
+
+    Args:
+        labels: Classes.
+        spec: Input size and normalisation.
+    """
+
+    network: nn.Module
+
+    def __init__(self, labels: LabelSpace, spec: InputSpec) -> None:
+        super().__init__()
+        self.labels, self.spec = labels, spec
+
+    @abstractmethod
+    def loss(self, batch: Batch) -> Tensor:
+        """The scalar to descend on."""
+
+    @abstractmethod
+    def look(self, image_rgb: np.ndarray) -> SceneResult:
+        """What it sees in (H, W, 3) uint8, in the pixels of the image."""
+
+    def normalise(self, images: Tensor) -> Tensor:
+        """(B, 3, H, W) uint8 -> float."""
+        mean, std = (torch.tensor(values).view(3, 1, 1) for values in (self.spec.mean_rgb, self.spec.std_rgb))
+        return (images.float() - mean.to(images.device)) / std.to(images.device)
+
+
+class SegmentationBaseline(Baseline):
+    """lraspp_mobilenet_v3_large, 3.2 million parameters."""
+
+    def __init__(self, labels: LabelSpace, spec: InputSpec, loss: SegmentationLossConfig) -> None:
+        super().__init__(labels, spec)
+        classes = len(labels.segmentation)
+        self.network = lraspp_mobilenet_v3_large(weights=None, weights_backbone=None, num_classes=classes)
+        self.register_buffer('class_weights', torch.tensor(loss.class_weights) if loss.class_weights else None)
+
+    def loss(self, batch: Batch) -> Tensor:
+        target = torch.stack([sample.mask for sample in batch if sample.mask is not None]).long()
+        logits = self.network(self.normalise(batch.images))['out']
+        return F.cross_entropy(logits, target, weight=self.get_buffer('class_weights'), ignore_index=255)
+
+    @torch.inference_mode()
+    def look(self, image_rgb: np.ndarray) -> SceneResult:
+        height, width = self.spec.image_hw
+        small = cv2.resize(image_rgb, (width, height), interpolation=cv2.INTER_LINEAR)
+        images = torch.from_numpy(small).permute(2, 0, 1)[None]
+        mask = self.network(self.normalise(images))['out'].argmax(1)[0].to(torch.uint8).numpy()
+        size = (image_rgb.shape[1], image_rgb.shape[0])
+        return SceneResult(detections=_nothing(), mask=cv2.resize(mask, size, interpolation=cv2.INTER_NEAREST_EXACT))
+
+
+class DetectionBaseline(Baseline):
+    """ssdlite320_mobilenet_v3_large, 2.2 million parameters with three classes; it brings every image to 320x320 itself."""
+
+    def __init__(self, labels: LabelSpace, spec: InputSpec) -> None:
+        super().__init__(labels, spec)
+        self.network = ssdlite320_mobilenet_v3_large(
+            weights=None, weights_backbone=None, num_classes=1 + len(labels.detection), score_thresh=SCORE_THRESHOLD
+        )
+
+    def loss(self, batch: Batch) -> Tensor:
+        targets = [
+            {'boxes': sample.boxes, 'labels': sample.labels + 1}  # 0 is the background
+            for sample in batch
+            if sample.boxes is not None and sample.labels is not None
+        ]
+        losses = self.network(list(batch.images.float() / 255), targets)
+        return torch.stack(list(losses.values())).sum()
+
+    @torch.inference_mode()
+    def look(self, image_rgb: np.ndarray) -> SceneResult:
+        (found,) = self.network([torch.from_numpy(image_rgb).permute(2, 0, 1).float() / 255])
+        detections = Detections(
+            boxes_xyxy=found['boxes'].numpy().astype(np.float32),
+            scores=found['scores'].numpy().astype(np.float32),
+            labels=found['labels'].numpy() - 1,
+        )
+        return SceneResult(detections=detections, mask=np.zeros(image_rgb.shape[:2], np.uint8))
+
+
+def _nothing() -> Detections:
+    return Detections(boxes_xyxy=np.zeros((0, 4), np.float32), scores=np.zeros(0, np.float32), labels=np.zeros(0, int))
+
+
+def build_baseline(task: str, config: TrainingConfig, datasets: Sequence[CachedDataset]) -> Baseline:
+    """The network of a task, with random weights."""
+    torch.manual_seed(config.seed)
+    if task == 'detection':
+        return DetectionBaseline(CITYSCAPES_11_3, config.input_spec)
+    loss = config.criterion.segmentation
+    if loss.class_weights == 'balanced':
+        masks = (sample.mask for dataset in datasets for sample in dataset if sample.mask is not None)
+        loss = resolve_class_weights(loss, count_pixels(masks, len(CITYSCAPES_11_3.segmentation)))
+    return SegmentationBaseline(CITYSCAPES_11_3, config.input_spec, loss)
+
+
+def choose_data(task: str, config: TrainingConfig) -> list[tuple[DataConfig, CachedDataset]]:
+    """The data sets of the configuration that are annotated for a task, at network size.
+
+    Raises:
+        ConfigError: If there are none.
+    """
+    chosen = []
+    for data in config.data:
+        dataset = prepare_cache(open_dataset(data, CITYSCAPES_11_3), config.image_hw, Path(config.cache))
+        annotated = dataset[0].mask if task == 'segmentation' else dataset[0].boxes
+        if annotated is not None:
+            chosen.append((data, dataset))
+    if not chosen:
+        raise ConfigError(f'No data set of the configuration is annotated for {task}.')
+    return chosen
+
+
+def train_for(minutes: float, task: str, config: TrainingConfig) -> tuple[Baseline, dict[str, float]]:
+    """Train for so many minutes; the averaged network in evaluation mode, and what was done."""
+    chosen = choose_data(task, config)
+    baseline = build_baseline(task, config, [dataset for _, dataset in chosen])
+    baseline.to(memory_format=torch.channels_last).train()
+    average = AveragedModel(baseline, multi_avg_fn=get_ema_multi_avg_fn(config.average_decay or 0.99), use_buffers=True)
+    rate = max(phase.learning_rate for phase in config.phases)
+    optimizer = torch.optim.AdamW(baseline.parameters(), rate, weight_decay=config.optimizer.weight_decay)
+    # ssdlite squeezes crop and image into the same square, so a crop would show things at another size.
+    transform = replace(config.transform, image_hw=config.image_hw)
+    if task == 'detection':
+        transform = replace(transform, crop_hw=(0, 0))
+    shares = [data.share for data, _ in chosen]
+    stream = TrainingStream(
+        [dataset for _, dataset in chosen],
+        None if None in shares else [share for share in shares if share is not None],
+        TrainTransform(transform),
+        config.seed,
+        config.batch_size,
+        workers=config.workers,
+    )
+    start, steps = time.monotonic(), 0
+    with tqdm(total=round(minutes * 60), unit='s', desc=task) as bar:
+        for batch in stream:
+            elapsed = (time.monotonic() - start) / (60 * minutes)
+            if elapsed >= 1:
+                break
+            for group in optimizer.param_groups:
+                group['lr'] = rate * one_cycle(elapsed)
+            loss = baseline.loss(batch)
+            optimizer.zero_grad(set_to_none=True)
+            loss.backward()
+            if config.clip_norm:
+                nn.utils.clip_grad_norm_(baseline.parameters(), config.clip_norm)
+            optimizer.step()
+            average.update_parameters(baseline)
+            steps += 1
+            bar.update(int(time.monotonic() - start) - bar.n)
+            bar.set_postfix(loss=f'{loss.item():.3f}', steps=steps)
+    trained = average.module.eval()
+    assert isinstance(trained, Baseline)
+    return trained, {'minutes': minutes, 'steps': steps, 'images': steps * config.batch_size}
+
+
+def one_cycle(elapsed: float) -> float:
+    """The share of the full rate after a share of the time: a linear rise, then a cosine."""
+    if elapsed < WARM_UP:
+        return elapsed / WARM_UP
+    return (1 + math.cos(math.pi * (elapsed - WARM_UP) / (1 - WARM_UP))) / 2
+
+
+def score(baseline: Baseline, task: str, config: TrainingConfig, split: str) -> dict[str, Report]:
+    """Score on the validation data sets of the configuration, at a split of them, in original pixels."""
+    reports = {}
+    for data in config.validation:
+        dataset = open_dataset(replace(data, split=split), CITYSCAPES_11_3)
+        evaluator = Evaluator(CITYSCAPES_11_3)
+        for sample in tqdm(dataset, desc=dataset.name, unit='image', total=len(dataset)):
+            image_rgb, truth = prepare_scene(sample, 'original', config.input_spec)
+            # Only the task that it was trained for.
+            own = GroundTruth(mask=truth.mask) if task == 'segmentation' else replace(truth, mask=None)
+            evaluator.add(baseline.look(image_rgb), own, sample.name)
+        reports[dataset.name] = evaluator.report({'baseline': type(baseline.network).__name__})
+    return reports
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Train and score as the command line says. Returns the exit code."""
+    parser = argparse.ArgumentParser(prog='python -m training.compare_torchvision', description=__doc__.split('\n')[0])
+    parser.add_argument('--task', choices=('segmentation', 'detection'), required=True)
+    parser.add_argument('--minutes', type=float, required=True, help='of training')
+    parser.add_argument('--split', default='test', help='of the validation data sets (default test)')
+    parser.add_argument('--baseline-output', type=Path, default=Path('out/baseline'), help='default out/baseline')
+    options, rest = parser.parse_known_args(arguments)
+    try:
+        if not 0 < options.minutes < float('inf'):
+            raise ConfigError(f'--minutes must be above 0; got {options.minutes}.')
+        config, _ = parse_arguments(rest)
+        folder = options.baseline_output / options.task
+        folder.mkdir(parents=True, exist_ok=True)
+        baseline, effort = train_for(options.minutes, options.task, config)
+        torch.save(baseline.state_dict(), folder / 'weights.pt')
+        effort['parameters'] = sum(parameter.numel() for parameter in baseline.parameters())
+        for name, report in score(baseline, options.task, config, options.split).items():
+            report.save(folder / f'{name}.json')
+            print(f'\n{name}\n{format_report(report)}')
+        (folder / 'effort.json').write_text(json.dumps({**effort, 'config': config_values(config)}, indent=1) + '\n')
+        print(f'\n{effort["steps"]:,} steps, {effort["images"]:,} images, {effort["parameters"]:,} parameters.')
+    except (PerceptionError, OSError) as error:
+        print(f'compare_torchvision: {error}', file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        return 130
+    return 0
+
+
+if __name__ == '__main__':
+    sys.exit(main())
