@@ -102,7 +102,7 @@ class SegmentationBaseline(Baseline):
 
 
 class DetectionBaseline(Baseline):
-    """ssdlite320_mobilenet_v3_large, 2.2 million parameters with three classes; it brings every image to 320x320 itself."""
+    """ssdlite320_mobilenet_v3_large, 2.2 million parameters for three classes; it resizes every image to 320x320."""
 
     def __init__(self, labels: LabelSpace, spec: InputSpec) -> None:
         super().__init__(labels, spec)

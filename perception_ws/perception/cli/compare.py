@@ -1,0 +1,36 @@
+"""``perception compare``: is the second model better than the first, and where."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from perception.cli.arguments import count
+
+HELP = 'hold two replays of the same recording against each other'
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Declare the options."""
+    parser.add_argument('first', type=Path, help='output folder of a replay: the model there is')
+    parser.add_argument('second', type=Path, help='output folder of a replay: the model that might replace it')
+    parser.add_argument('--output', type=Path, help='write comparison.html into this folder')
+    parser.add_argument('--seed', type=count, default=0, help='of the bootstrap')
+
+
+def run(options: argparse.Namespace) -> int:
+    """Run it; returns the exit code."""
+    from perception.errors import ConfigError
+    from perception.replay.compare import compare
+    from perception.replay.compare_page import format_comparison, write_comparison_page
+
+    comparison = compare(options.first, options.second, seed=options.seed)
+    print(format_comparison(comparison))
+    if options.output is not None:
+        try:
+            options.output.mkdir(parents=True, exist_ok=True)
+            write_comparison_page(options.output / 'comparison.html', comparison)
+        except OSError as error:
+            raise ConfigError(f'Cannot write to --output {options.output}: {error}') from error
+        print(f'Page: {options.output / "comparison.html"}')
+    return 0
