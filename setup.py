@@ -38,6 +38,8 @@ setup(
         'console_scripts': [
             'perception = perception.cli:main',
             'camera_node = perception.ros.executables:camera_node',
+            'replay_evaluation = perception.ros.executables:replay_evaluation',
+            'replay_evaluator = perception.ros.executables:replay_evaluator',
         ],
     },
 )

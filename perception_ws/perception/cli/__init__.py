@@ -8,10 +8,10 @@ import sys
 from collections.abc import Sequence
 
 import perception
-from perception.cli import compare, demo, make_bag, replay
+from perception.cli import compare, demo, make_bag, replay, replay_live
 from perception.errors import PerceptionError
 
-COMMANDS = {'demo': demo, 'replay': replay, 'compare': compare, 'make-bag': make_bag}
+COMMANDS = {'demo': demo, 'replay': replay, 'replay-live': replay_live, 'compare': compare, 'make-bag': make_bag}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

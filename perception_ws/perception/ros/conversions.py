@@ -35,6 +35,21 @@ def detections_message(
     return message
 
 
+def read_detections(message: Detection2DArray) -> Detections:
+    """The inverse of ``detections_message`` for class ids that are numbers."""
+    boxes, scores, labels = [], [], []
+    for detection in message.detections:
+        centre, half_x, half_y = detection.bbox.center.position, detection.bbox.size_x / 2, detection.bbox.size_y / 2
+        boxes.append((centre.x - half_x, centre.y - half_y, centre.x + half_x, centre.y + half_y))
+        scores.append(detection.results[0].hypothesis.score)
+        labels.append(int(detection.results[0].hypothesis.class_id))
+    return Detections(
+        boxes_xyxy=np.array(boxes, np.float32).reshape(-1, 4),
+        scores=np.array(scores, np.float32),
+        labels=np.array(labels, np.int64),
+    )
+
+
 def image_message(pixels: np.ndarray, header: Header) -> Image:
     """An image message from (H, W) uint8 (mono8) or (H, W, 3) uint8 RGB (rgb8)."""
     message = Image(header=header)

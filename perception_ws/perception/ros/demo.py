@@ -7,7 +7,6 @@ written down: overlay pictures, a film, and summary.json with counts, drops, lat
 import fcntl
 import json
 import os
-import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -26,13 +25,10 @@ from perception.bag.source import FrameSource
 from perception.errors import PerceptionError
 from perception.ros.demo_summary import print_summary, summarise
 from perception.ros.node_process import NodeProcess, isolate_middleware
-from perception.ros.player import FramePlayer
+from perception.ros.player import ANSWER_TIMEOUT_S, FramePlayer
 from perception.video import VideoWriter
 
 NAMESPACE = '/camera'
-START_TIMEOUT_S = 180.0
-ANSWER_TIMEOUT_S = 15.0
-SETTLE_TIMEOUT_S = 5.0
 STOPPED = 'a signal (Ctrl-C or SIGTERM)'
 
 
@@ -127,7 +123,7 @@ def _run(source: FrameSource, options: DemoOptions, output: Path) -> dict[str, A
     try:
         with NodeProcess(namespace=NAMESPACE, parameters=parameters, log=output / 'node.log') as node:
             try:
-                _wait_for_node(player, node)
+                player.wait_for_node(node.check_alive)
             except ExternalShutdownException:
                 raise KeyboardInterrupt from None
             started = time.monotonic()
@@ -140,7 +136,7 @@ def _run(source: FrameSource, options: DemoOptions, output: Path) -> dict[str, A
                 interrupted = str(error)
             seconds = max(player.last_arrival - started, 1e-9)
             if not interrupted:
-                _await_final_diagnostics(player, node)
+                player.await_final_diagnostics(node.check_alive)
     finally:
         book.close()
         player.close()
@@ -184,19 +180,6 @@ def _frames_to_play(source: FrameSource, options: DemoOptions) -> int | None:
     return min(counts) if counts else None
 
 
-def _wait_for_node(player: FramePlayer, node: NodeProcess) -> None:
-    # The network's libraries and its warm-up take a while; a watcher should see that something happens.
-    watched = sys.stderr.isatty()
-    with tqdm(desc='starting camera_node', bar_format='{desc}: {elapsed}', leave=False, disable=not watched) as bar:
-
-        def check() -> None:
-            bar.update(0)
-            node.check_alive()
-
-        if not player.spin_until(player.node_is_ready, START_TIMEOUT_S, check):
-            raise PerceptionError(f'camera_node did not become active within {START_TIMEOUT_S:.0f} s; see node.log.')
-
-
 def _play(source: FrameSource, options: DemoOptions, player: FramePlayer, node: NodeProcess) -> None:
     """Send every frame and wait for what belongs to it, or send at a fixed rate and take what comes."""
     with tqdm(total=_frames_to_play(source, options), desc=f'{player.model}', unit='frame') as bar:
@@ -217,17 +200,4 @@ def _play(source: FrameSource, options: DemoOptions, player: FramePlayer, node: 
                 tqdm.write(f'No answer to frame {index} ({size}); large ones need --transport compressed.')
             node.check_alive()
             bar.update()
-        # The last answers may still be on their way; once nothing has come for a while, nothing will.
-        sent_all = time.monotonic()
-
-        def nothing_more() -> bool:
-            quiet_s = time.monotonic() - max(player.last_arrival, sent_all)
-            return player.answered() == len(player.answers) or quiet_s > SETTLE_TIMEOUT_S
-
-        player.spin_until(nothing_more, ANSWER_TIMEOUT_S, node.check_alive)
-
-
-def _await_final_diagnostics(player: FramePlayer, node: NodeProcess) -> None:
-    """The node reports once a second; the next report has seen every frame."""
-    player.diagnostics.clear()
-    player.spin_until(lambda: bool(player.diagnostics), SETTLE_TIMEOUT_S, node.check_alive)
+        player.settle(node.check_alive)

@@ -1,5 +1,6 @@
 """A camera and a user in one: sends frames to the running node over the middleware and collects what comes back."""
 
+import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -14,12 +15,18 @@ from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
 from rclpy.time import Time
 from sensor_msgs.msg import CompressedImage, Image
 from std_msgs.msg import Header
+from tqdm import tqdm
 from vision_msgs.msg import Detection2DArray, LabelInfo, VisionInfo
 
+from perception.errors import PerceptionError
 from perception.image_messages import decode_image, encode_jpeg_fields
-from perception.ros.conversions import image_message
+from perception.interfaces import Detections
+from perception.ros.conversions import image_message, read_detections
 
 OUTPUTS = ('detections', 'mask', 'overlay')
+START_TIMEOUT_S = 180.0
+ANSWER_TIMEOUT_S = 15.0
+SETTLE_TIMEOUT_S = 5.0
 
 
 @dataclass
@@ -39,10 +46,16 @@ class FramePlayer:
         namespace: The camera's namespace.
         compressed: Send JPEG CompressedImage instead of raw rgb8.
         on_overlay: Called with each overlay picture, (H, W, 3) uint8 RGB, and its frame's index.
+        on_scene: Called with a frame's index, its detections and its mask (H, W) uint8, once both have come.
     """
 
     def __init__(
-        self, namespace: str, *, compressed: bool, on_overlay: Callable[[int, np.ndarray], None] | None = None
+        self,
+        namespace: str,
+        *,
+        compressed: bool,
+        on_overlay: Callable[[int, np.ndarray], None] | None = None,
+        on_scene: Callable[[int, Detections, np.ndarray], None] | None = None,
     ) -> None:
         self.node = Node('frame_player', namespace=namespace)
         self.answers: dict[int, Answer] = {}
@@ -53,7 +66,8 @@ class FramePlayer:
         self.label_infos: dict[str, LabelInfo] = {}
         self._compressed = compressed
         self._indices: dict[int, int] = {}
-        self._on_overlay = on_overlay
+        self._on_overlay, self._on_scene = on_overlay, on_scene
+        self._halves: dict[int, dict[str, Any]] = {}
         self._executor = SingleThreadedExecutor()
         self._executor.add_node(self.node)
         # Deep and reliable: this side must not be the one that loses frames.
@@ -88,6 +102,43 @@ class FramePlayer:
             self._executor.spin_once(timeout_sec=min(remaining, 0.2))
             check()
         return True
+
+    def wait_for_node(self, check: Callable[[], None]) -> None:
+        """Serve callbacks until the node listens.
+
+        Raises:
+            PerceptionError: If it does not within START_TIMEOUT_S.
+        """
+        # The network's libraries and its warm-up take a while; a watcher should see that something happens.
+        watched = sys.stderr.isatty()
+        with tqdm(
+            desc='waiting for camera_node', bar_format='{desc}: {elapsed}', leave=False, disable=not watched
+        ) as bar:
+
+            def show() -> None:
+                bar.update(0)
+                check()
+
+            if not self.spin_until(self.node_is_ready, START_TIMEOUT_S, show):
+                raise PerceptionError(
+                    f'No camera_node became active in {self.node.get_namespace()} within {START_TIMEOUT_S:.0f} s; its '
+                    'log says why.'
+                )
+
+    def settle(self, check: Callable[[], None]) -> None:
+        """Wait for answers that are still on their way; once nothing has come for a while, nothing will."""
+        sent_all = time.monotonic()
+
+        def nothing_more() -> bool:
+            quiet_s = time.monotonic() - max(self.last_arrival, sent_all)
+            return self.answered() == len(self.answers) or quiet_s > SETTLE_TIMEOUT_S
+
+        self.spin_until(nothing_more, ANSWER_TIMEOUT_S, check)
+
+    def await_final_diagnostics(self, check: Callable[[], None]) -> None:
+        """The node reports once a second; the next report has seen every frame."""
+        self.diagnostics.clear()
+        self.spin_until(lambda: bool(self.diagnostics), SETTLE_TIMEOUT_S, check)
 
     def spin_once(self, timeout_s: float) -> None:
         self._executor.spin_once(timeout_sec=timeout_s)
@@ -144,11 +195,26 @@ class FramePlayer:
         answer = self._arrived('detections', message.header)
         if answer:
             answer.detections = len(message.detections)
+            self._join(message.header, 'detections', message)
 
     def _on_mask(self, message: Image) -> None:
         answer = self._arrived('mask', message.header)
         if answer and ((message.height, message.width) != answer.image_hw or message.encoding != 'mono8'):
             self.unexpected.append(f'mask {message.height}x{message.width} {message.encoding} for {answer.image_hw}')
+        elif answer:
+            self._join(message.header, 'mask', message)
+
+    def _join(self, header: Header, half: str, message: Any) -> None:
+        """Hand on a frame's scene when both of its halves are here."""
+        if self._on_scene is None:
+            return
+        stamp_ns = Time.from_msg(header.stamp).nanoseconds
+        halves = self._halves.setdefault(stamp_ns, {})
+        halves[half] = message
+        if len(halves) == 2:
+            del self._halves[stamp_ns]
+            mask = np.array(decode_image(halves['mask']).pixels)
+            self._on_scene(self._indices[stamp_ns], read_detections(halves['detections']), mask)
 
     def _on_overlay_message(self, message: Image) -> None:
         if self._arrived('overlay', message.header) and self._on_overlay:

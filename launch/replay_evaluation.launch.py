@@ -1,0 +1,82 @@
+"""A recording through the running node, judged: `ros2 launch perception replay_evaluation.launch.py bag:=DRIVE`.
+
+Ends when the recording does; `ros2 launch` returns 1 where a threshold is missed or the run failed.
+Arguments: `ros2 launch perception replay_evaluation.launch.py --show-args`.
+"""
+
+from launch import LaunchContext, LaunchDescription
+from launch.actions import (
+    DeclareLaunchArgument,
+    EmitEvent,
+    IncludeLaunchDescription,
+    OpaqueFunction,
+    RegisterEventHandler,
+)
+from launch.event_handlers import OnProcessExit
+from launch.events import Shutdown
+from launch.events.process import ProcessExited
+from launch.launch_description_sources import PythonLaunchDescriptionSource
+from launch.substitutions import LaunchConfiguration, PathJoinSubstitution
+from launch_ros.actions import Node
+from launch_ros.substitutions import FindPackageShare
+
+ARGUMENTS = {
+    'bag': (None, 'The recording: a bag, a video or a folder of images.'),
+    'output': ('live_replay', 'Folder for summary.json, report.json and report.html.'),
+    'namespace': ('camera', 'Namespace of the node.'),
+    'topic': ('', 'Camera topic of the bag, where it has several.'),
+    'truth': (
+        '',
+        'topics, none, or a folder in CamVid or Cityscapes layout. Empty: topics if there are some.',
+    ),
+    'truth_split': ('', 'Split of that folder.'),
+    'speed': ('1.0', '1: at the pace of the recording.'),
+    'frames': ('0', 'Stop after so many; 0: all.'),
+    'min_mean_iou': ('', 'Threshold, 0 to 1. Empty: none.'),
+    'min_ap50': ('', 'Threshold, 0 to 1. Empty: none.'),
+    'max_latency_p95_ms': ('', 'Threshold. Empty: none.'),
+    'max_lost_share': ('', 'Threshold, 0 to 1. Empty: none.'),
+}
+PASSED_ON = (
+    *('output', 'topic', 'truth', 'truth_split', 'speed', 'frames'),
+    *('min_mean_iou', 'min_ap50', 'max_latency_p95_ms', 'max_lost_share'),
+)
+
+
+def evaluator(context: LaunchContext) -> list[Node | RegisterEventHandler]:
+    """The evaluator, and the end of the launch with it; a function, because empty arguments are not passed on."""
+    values = {name: LaunchConfiguration(name).perform(context) for name in ARGUMENTS}
+    arguments = [values['bag'], '--node', f'/{values["namespace"].strip("/")}']
+    for name in PASSED_ON:
+        if values[name]:
+            arguments += [f'--{name.replace("_", "-")}', values[name]]
+    node = Node(
+        package='perception', executable='replay_evaluator', output='screen', emulate_tty=True, arguments=arguments
+    )
+    return [node, RegisterEventHandler(OnProcessExit(target_action=node, on_exit=end_launch))]
+
+
+def end_launch(event: ProcessExited, context: LaunchContext) -> list[EmitEvent | OpaqueFunction]:
+    """Shut the node down, too; an evaluator that failed fails the launch."""
+    actions: list[EmitEvent | OpaqueFunction] = [EmitEvent(event=Shutdown(reason='the replay has ended'))]
+    if event.returncode:
+        actions.append(OpaqueFunction(function=fail, args=[event.returncode]))
+    return actions
+
+
+def fail(context: LaunchContext, code: int) -> None:
+    """Make `ros2 launch` return 1."""
+    raise RuntimeError(f'replay_evaluator returned {code}: 3 is a missed threshold, 1 a failed run; see above')
+
+
+def generate_launch_description() -> LaunchDescription:
+    camera = PathJoinSubstitution([FindPackageShare('perception'), 'launch', 'camera_pipeline.launch.py'])
+    declared = [
+        DeclareLaunchArgument(name, description=text)
+        if default is None
+        else DeclareLaunchArgument(name, default_value=default, description=text)
+        for name, (default, text) in ARGUMENTS.items()
+    ]
+    # Its other arguments, such as model_path, params_file and device, are taken from the command line.
+    node = IncludeLaunchDescription(PythonLaunchDescriptionSource(camera))
+    return LaunchDescription([*declared, node, OpaqueFunction(function=evaluator)])

