@@ -54,8 +54,18 @@ class Checkpoint:
         return f'{self.network.name}@{self.digest}'
 
 
-def save_checkpoint(path: Path | str, network: PerceptionNetwork, provenance: dict[str, Any] | None = None) -> None:
+def save_checkpoint(
+    path: Path | str,
+    network: PerceptionNetwork,
+    provenance: dict[str, Any] | None = None,
+    *,
+    stored_as: torch.dtype | None = None,
+) -> None:
     """Write a network to one file, atomically: a reader sees the old file or the new one, never a part.
+
+    Args:
+        stored_as: Type of the convolutions' weights in the file, for a smaller one; they are loaded as float32 whatever
+            it is. Norms and biases, whose range is wider and which are few, stay as they are.
 
     Raises:
         CheckpointError: If the provenance cannot be written as JSON, or the file cannot be written.
@@ -71,6 +81,8 @@ def save_checkpoint(path: Path | str, network: PerceptionNetwork, provenance: di
     }
     # A layout such as channels_last is how weights are run, not what they are.
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in network.state_dict().items()}
+    if stored_as is not None:
+        tensors = {name: tensor.to(stored_as) if tensor.ndim > 1 else tensor for name, tensor in tensors.items()}
     path = Path(path)
     partial = path.with_name(f'{path.name}.partial')
     try:

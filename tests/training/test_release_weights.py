@@ -1,0 +1,81 @@
+"""Weights that ship: small, equal to the trained ones but for rounding, silent about the machine, with figures."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from perception.checkpoint import load_checkpoint, save_checkpoint
+from perception.errors import CheckpointError
+from perception.interfaces import Detections, GroundTruth, SceneResult
+from perception.labels import CITYSCAPES_11_3
+from perception.metrics import Evaluator
+from tests.conftest import build_tiny_network
+from training.configuration import DataConfig, TrainingConfig, config_values
+from training.release_weights import main, model_card, release
+
+SECRET = '/home/somebody/secret'
+
+
+@pytest.fixture
+def trained(tmp_path: Path) -> Path:
+    config = TrainingConfig(
+        data=(DataConfig(name='camvid', root=f'{SECRET}/camvid'),),
+        validation=(DataConfig(name='camvid', root=f'{SECRET}/camvid', split='val'),),
+        cache=f'{SECRET}/cache',
+        output=f'{SECRET}/run',
+        start_from=f'{SECRET}/before.safetensors',
+    )
+    provenance = {
+        'step': 7,
+        'of': 9,
+        'phase': 'joint',
+        'validation': {'mean_iou': 0.5},
+        'training': config_values(config),
+        'environment': {'command': ['staged_train.py', '--output', SECRET], 'commit': 'abc123'},
+    }
+    save_checkpoint(tmp_path / 'best.safetensors', build_tiny_network(), provenance)
+    return tmp_path / 'best.safetensors'
+
+
+def test_weights_are_rounded_and_nothing_else(trained: Path, tmp_path: Path) -> None:
+    before = load_checkpoint(trained)
+    released = release(before, tmp_path / 'weights' / 'small.safetensors')
+    for name, tensor in released.network.state_dict().items():
+        original = before.network.state_dict()[name]
+        assert tensor.dtype == original.dtype
+        wanted = original.half().float() if original.ndim > 1 else original
+        assert torch.equal(tensor, wanted), name
+    assert (tmp_path / 'weights' / 'small.safetensors').stat().st_size < 0.8 * trained.stat().st_size
+
+
+def test_the_machine_leaves_no_trace(trained: Path, tmp_path: Path) -> None:
+    released = release(load_checkpoint(trained), tmp_path / 'small.safetensors')
+    assert SECRET.encode() not in (tmp_path / 'small.safetensors').read_bytes()
+    assert released.provenance['training']['data'][0]['name'] == 'camvid'
+    assert (released.provenance['step'], released.provenance['commit']) == (7, 'abc123')
+
+
+def test_the_card_gives_the_figures(trained: Path, tmp_path: Path) -> None:
+    released = release(load_checkpoint(trained), tmp_path / 'small.safetensors')
+    mask = np.zeros((8, 8), np.uint8)
+    evaluator = Evaluator(CITYSCAPES_11_3)
+    nothing = Detections(boxes_xyxy=np.zeros((0, 4)), scores=np.zeros(0), labels=np.zeros(0, int))
+    evaluator.add(SceneResult(detections=nothing, mask=mask), GroundTruth(mask=mask))
+    card = model_card(released, {'camvid-test': evaluator.report()})
+    assert f'# interdependent@{released.digest}' in card
+    assert '| mIoU | 100.0 |' in card
+    assert '| AP50 | n/a |' in card
+    assert 'Step 7 of 9' in card
+    assert 'camvid train' in card
+
+
+def test_weights_of_unknown_origin_are_not_released(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    save_checkpoint(tmp_path / 'own.safetensors', build_tiny_network())
+    with pytest.raises(CheckpointError, match='no provenance of a training'):
+        release(load_checkpoint(tmp_path / 'own.safetensors'), tmp_path / 'small.safetensors')
+    assert main(['--checkpoint', str(tmp_path / 'missing.safetensors'), '--output', str(tmp_path / 'x')]) == 1
+    assert 'There is no checkpoint file' in capsys.readouterr().err

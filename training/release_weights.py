@@ -1,0 +1,139 @@
+"""Make the weights that ship out of a training's checkpoint: smaller, without traces of the machine, with a model card.
+
+    python -m training.release_weights --checkpoint RUN/best.safetensors --data data
+
+Writes perception_ws/perception/weights/<network>.safetensors in 16 bit, and <network>.md beside it: what it was trained
+on, its figures (of the 16-bit file, by training.evaluate's own loop) and what it must not be used for.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from perception.checkpoint import SHIPPED_WEIGHTS, Checkpoint, load_checkpoint, save_checkpoint
+from perception.errors import CheckpointError, PerceptionError
+from perception.metrics import Report
+from perception.metrics.tables import share
+from perception.pipeline import Perceiver
+from perception.postprocess import PostprocessConfig
+from training.data import build_dataset
+from training.evaluate import SCORE_THRESHOLD, evaluate_dataset
+
+JUDGED_ON = (('camvid', 'test'), ('camvid', 'val'), ('driving_boxes', 'test'))
+_OF_THE_MACHINE = ('cache', 'output', 'start_from', 'imagenet_weights', 'workers', 'threads')
+
+
+def clean_provenance(provenance: dict[str, Any]) -> dict[str, Any]:
+    """What the training wrote about itself, without paths and names of the machine that it ran on.
+
+    Raises:
+        CheckpointError: If the checkpoint says nothing about its training.
+    """
+    training = provenance.get('training')
+    if not training:
+        raise CheckpointError('The checkpoint holds no provenance of a training; release what staged_train wrote.')
+    kept = {key: value for key, value in training.items() if key not in _OF_THE_MACHINE}
+    for key in ('data', 'validation'):
+        kept[key] = [{name: value for name, value in data.items() if name != 'root'} for data in training.get(key, [])]
+    environment = provenance.get('environment', {})
+    return {
+        'step': provenance.get('step'),
+        'of': provenance.get('of'),
+        'phase': provenance.get('phase'),
+        'validation': provenance.get('validation', {}),
+        'commit': environment.get('commit', ''),
+        'training': kept,
+    }
+
+
+def release(checkpoint: Checkpoint, output: Path) -> Checkpoint:
+    """Write the weights in 16 bit; returns them as they are read back.
+
+    Raises:
+        CheckpointError: If the file cannot be written, or the checkpoint says nothing about its training.
+    """
+    save_checkpoint(output, checkpoint.network, clean_provenance(checkpoint.provenance), stored_as=torch.float16)
+    return load_checkpoint(output)
+
+
+def judge(checkpoint: Checkpoint, data: Path) -> dict[str, Report]:
+    """Scores on every data set of JUDGED_ON, in original pixels."""
+    perceiver = Perceiver(checkpoint, config=PostprocessConfig(score_threshold=SCORE_THRESHOLD))
+    reports = {}
+    for name, split in JUDGED_ON:
+        dataset = build_dataset(name, data / name, split)
+        reports[dataset.name] = evaluate_dataset(perceiver, dataset).report()
+    return reports
+
+
+def model_card(checkpoint: Checkpoint, reports: dict[str, Report]) -> str:
+    """The card, as Markdown."""
+    provenance = checkpoint.provenance
+    training = provenance['training']
+    parameters = sum(parameter.numel() for parameter in checkpoint.network.parameters())
+    shares = ', '.join(f'{entry["name"]} {entry["split"]}' for entry in training['data'])
+    phases = '; '.join(f'{phase["name"]} {phase["iterations"]:,} steps' for phase in training['phases'])
+    height, width = checkpoint.network.input_spec.image_hw
+    lines = [
+        f'# {checkpoint.title}',
+        '',
+        f'{parameters:,} parameters, input {height}x{width} (height x width), 11 segmentation and 3 detection classes '
+        'of the interdependent paper. From scratch: no pre-training.',
+        '',
+        f'**Trained on** {shares}. CamVid (Brostow et al.) gives masks and weak boxes (components of the mask), '
+        'driving_boxes (DAWN: road photos in fog, rain, snow and sand) boxes, the streets drawn by this project both.',
+        f'Step {provenance["step"]:,} of {provenance["of"]:,} ({phases}), batches of {training["batch_size"]}. '
+        'The val splits chose the checkpoint; test splits were only read.',
+        '',
+        '**Licence of the weights**: for research only, since CamVid and DAWN are. The code is Apache-2.0.',
+        '',
+        '**Not for driving.** Few images of few places, most by day; small and thin things (poles, far people) are '
+        'often missed. Use it to see the pipeline run; train your own.',
+        '',
+        '| percent | ' + ' | '.join(reports) + ' |',
+        '|---|' + '---:|' * len(reports),
+    ]
+    first = next(iter(reports.values()))
+    rows: list[tuple[str, list[float | None]]] = [('mIoU', [r.segmentation.mean_iou for r in reports.values()])]
+    for index, name in enumerate(first.segmentation.classes):
+        rows.append((f'IoU {name}', [report.segmentation.iou[index] for report in reports.values()]))
+    rows.append(('AP50', [report.detection.mean_ap50 for report in reports.values()]))
+    for index, name in enumerate(first.detection.classes):
+        rows.append((f'AP50 {name}', [report.detection.ap50[index] for report in reports.values()]))
+    rows.append(('AP50:95', [report.detection.mean_ap for report in reports.values()]))
+    lines += [f'| {name} | ' + ' | '.join(share(value) for value in values) + ' |' for name, values in rows]
+    lines += [
+        '',
+        'Boxes of CamVid are weak ones. Each column again: '
+        '`python -m training.evaluate --dataset camvid --root data/camvid --split test`.',
+        '',
+    ]
+    return '\n'.join(lines)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Release as the command line says. Returns the exit code."""
+    parser = argparse.ArgumentParser(prog='python -m training.release_weights', description=__doc__.split('\n')[0])
+    parser.add_argument('--checkpoint', type=Path, required=True, help='best.safetensors of a run')
+    parser.add_argument('--data', type=Path, default=Path('data'), help='folder that holds camvid/ and driving_boxes/')
+    parser.add_argument('--output', type=Path, default=SHIPPED_WEIGHTS, help='default: where the package looks')
+    options = parser.parse_args(arguments)
+    try:
+        released = release(load_checkpoint(options.checkpoint), options.output)
+        card = model_card(released, judge(released, options.data))
+        options.output.with_suffix('.md').write_text(card, encoding='utf-8')
+    except (PerceptionError, OSError) as error:
+        print(f'release_weights: {error}', file=sys.stderr)
+        return 1
+    print(f'{card}\n{options.output}, {options.output.stat().st_size / 1e6:.1f} MB')
+    return 0
+
+
+if __name__ == '__main__':
+    sys.exit(main())
