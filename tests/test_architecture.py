@@ -20,8 +20,8 @@ TENSORS = {'interfaces', 'boxes'}
 PERCEIVING = {*TENSORS, 'labels', 'image', 'networks', 'postprocess', 'checkpoint', 'backends'}
 RUNTIME = {
     *PERCEIVING,
-    *('pipeline', 'throughput', 'metrics', 'benchmark', 'drawing', 'video', 'resources', 'image_messages'),
-    *('truth', 'bag', 'replay', 'ros'),
+    *('pipeline', 'throughput', 'output_folder', 'metrics', 'benchmark', 'drawing', 'video', 'resources'),
+    *('image_messages', 'truth', 'bag', 'replay', 'ros'),
 }
 
 MAY_IMPORT: dict[str, set[str]] = {
@@ -31,6 +31,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     'resources': set(),
     'video': set(),
     'throughput': set(),
+    'output_folder': set(),
     'labels': {'interfaces'},
     'image': {'interfaces'},
     'drawing': {'interfaces'},
@@ -44,7 +45,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     'metrics': {*TENSORS, 'labels', 'drawing'},
     'benchmark': {*PERCEIVING, 'pipeline'},
     'bag': {'interfaces', 'labels', 'image_messages', 'truth'},
-    'replay': {*PERCEIVING, 'pipeline', 'throughput', 'metrics', 'drawing', 'video', 'truth', 'bag'},
+    'replay': {*PERCEIVING, 'output_folder', 'pipeline', 'throughput', 'metrics', 'drawing', 'video', 'truth', 'bag'},
     'ros': RUNTIME - {'ros'},
     'cli': RUNTIME,
 }

@@ -23,6 +23,7 @@ from perception.bag.writer import BagWriter
 from perception.checkpoint import load_checkpoint
 from perception.cli import main
 from perception.interfaces import StampedImage
+from perception.output_folder import claim_folder
 from perception.pipeline import Perceiver
 from perception.postprocess import PostprocessConfig
 from perception.replay.report import ReplayReport
@@ -357,3 +358,12 @@ def test_what_is_missing_is_named_before_anything_is_written(
     shown = capsys.readouterr().err
     assert re.search(message, shown), shown
     assert not (tmp_path / 'a').exists()
+
+
+def test_two_replays_do_not_share_a_folder(
+    replay: Any, bag: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with claim_folder(tmp_path / 'a'):
+        assert replay(bag, 'a') == 1
+    assert 'Another run is writing' in capsys.readouterr().err
+    assert replay(bag, 'a') == 0

@@ -70,4 +70,4 @@ def test_a_second_demo_into_the_same_folder_is_refused(tmp_path: Path) -> None:
         fcntl.flock(first, fcntl.LOCK_EX)
         result = _run_demo('--images', image, '--output', tmp_path / 'out')
     assert result.returncode == 1
-    assert 'Another demo is writing' in result.stderr
+    assert 'Another run is writing' in result.stderr

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import signal
 from pathlib import Path
 
 from perception.cli.arguments import add_model_options, check_model, count
@@ -43,14 +42,13 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Run it; returns the exit code: 0 done, 1 ended early by a damaged recording, 130 by a signal."""
-    # A supervisor's SIGTERM ends a replay as Ctrl-C does: with a report of what there is.
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
     check_model(options.model)
     from perception.checkpoint import resolve_checkpoint
+    from perception.output_folder import STOPPED
     from perception.pipeline import Perceiver
     from perception.postprocess import PostprocessConfig
     from perception.replay.outputs import format_replay, write_outputs
-    from perception.replay.run import SCORE_THRESHOLD, STOPPED, ReplayOptions, replay
+    from perception.replay.run import SCORE_THRESHOLD, ReplayOptions, replay
 
     perceiver = Perceiver(
         resolve_checkpoint(options.model),

@@ -24,6 +24,7 @@ from perception.errors import DatasetError, ImageError, RecordingError, ShapeErr
 from perception.interfaces import GroundTruth, SceneResult, StampedImage
 from perception.metrics import Evaluator
 from perception.metrics.pictures import PictureKeeper
+from perception.output_folder import STOPPED, StopRequest, claim_folder
 from perception.pipeline import Perceiver
 from perception.replay.agreement import AgreementMeter, FrameAgreement
 from perception.replay.predictions import PredictionWriter
@@ -37,7 +38,6 @@ from perception.throughput import map_in_order, read_ahead
 RESULTS_FILE = 'results.sqlite'
 SCORE_THRESHOLD = 0.01
 """Average precision looks at weak detections too."""
-STOPPED = 'a signal (Ctrl-C or SIGTERM)'
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -129,7 +129,14 @@ def replay(
     """
     skipped: list[Skip] = []
     streams = list(_open_streams(recordings, perceiver, options, skipped))
-    _claim_output(options)
+    with claim_folder(options.output):
+        _check_output(options)
+        return _replay(streams, perceiver, options, skipped, progress=progress)
+
+
+def _replay(
+    streams: Sequence[Stream], perceiver: Perceiver, options: ReplayOptions, skipped: list[Skip], *, progress: bool
+) -> Replay:
     identity = _identity(streams, perceiver, options, progress=progress)
     labels = perceiver.labels
     ledger = _Ledger(
@@ -151,15 +158,17 @@ def replay(
         ledger.timing.seconds = perf_counter() - started
     if not ended_by:
         store.delete()
+    names = [stream.name for stream in streams]
     report = ReplayReport(
         scores=ledger.evaluator.report(identity),
         agreement=tuple(ledger.agreement),
         recorded_ns=tuple(ledger.recorded_ns),
         streams=tuple(ledger.streams),
-        stream_names=tuple(stream.name for stream in streams),
+        stream_names=tuple(names),
         truth=tuple(stream.truth.description for stream in streams),
         with_truth=ledger.with_truth,
-        skipped=tuple(ledger.skipped),
+        # Damaged frames are noted by the thread that reads ahead, bad truth behind it.
+        skipped=tuple(sorted(ledger.skipped, key=lambda skip: (names.index(skip.stream), skip.stamp_ns))),
         ended_by=ended_by,
     )
     return Replay(report, ledger.timing, ledger.pictures)
@@ -196,16 +205,12 @@ def _note_skips(stream: str, skipped: list[Skip]) -> Any:
     return note
 
 
-def _claim_output(options: ReplayOptions) -> None:
+def _check_output(options: ReplayOptions) -> None:
     output = options.output
-    try:
-        output.mkdir(parents=True, exist_ok=True)
-        if (output / RESULTS_FILE).exists() and not options.resume:
-            raise RecordingError(f'{output} holds an unfinished replay: --resume goes on with it, or name another one.')
-        if (output / REPORT_FILE).exists() and not (options.overwrite or (output / RESULTS_FILE).exists()):
-            raise RecordingError(f'{output} holds a report already; name another --output, or give --overwrite.')
-    except OSError as error:
-        raise RecordingError(f'Cannot write to --output {output}: {error}') from error
+    if (output / RESULTS_FILE).exists() and not options.resume:
+        raise RecordingError(f'{output} holds an unfinished replay: --resume goes on with it, or name another one.')
+    if (output / REPORT_FILE).exists() and not (options.overwrite or (output / RESULTS_FILE).exists()):
+        raise RecordingError(f'{output} holds a report already; name another --output, or give --overwrite.')
 
 
 def _identity(
@@ -263,10 +268,12 @@ def _look_at_all(
         tqdm(total=total, unit='frame', desc=perceiver.checkpoint.title, disable=not progress) as bar,
         read_ahead(_read(streams, options)) as frames,
         map_in_order(look, frames, perceiver.device, options.workers) as looked,
+        StopRequest() as stop,
     ):
         for read, (result, kept) in looked:
             recorder.record(read, result, kept, store)
             bar.update()
+            stop.check()
 
 
 @dataclass(frozen=True)

@@ -4,12 +4,9 @@ A second process runs camera_node; this one plays the frames and listens as a us
 written down: overlay pictures, a film, and summary.json with counts, drops, latency and the time of each stage.
 """
 
-import fcntl
 import json
 import os
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -23,13 +20,13 @@ from tqdm import tqdm
 
 from perception.bag.source import FrameSource
 from perception.errors import PerceptionError
+from perception.output_folder import STOPPED, claim_folder
 from perception.ros.demo_summary import print_summary, summarise
 from perception.ros.node_process import NodeProcess, isolate_middleware
 from perception.ros.player import ANSWER_TIMEOUT_S, FramePlayer
 from perception.video import VideoWriter
 
 NAMESPACE = '/camera'
-STOPPED = 'a signal (Ctrl-C or SIGTERM)'
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -102,7 +99,7 @@ def run_demo(source: FrameSource, options: DemoOptions) -> dict[str, Any]:
         PerceptionError: If the node does not start, or ends while frames are played. What had come until then is kept.
     """
     output = options.output
-    with _claim(output):
+    with claim_folder(output):
         return _run(source, options, output)
 
 
@@ -149,21 +146,6 @@ def _run(source: FrameSource, options: DemoOptions, output: Path) -> dict[str, A
     if not interrupted and not summary['frames']['answered']:
         raise PerceptionError(f'No frame was answered; {output / "node.log"} may say why.')
     return summary
-
-
-@contextmanager
-def _claim(output: Path) -> Iterator[None]:
-    """Make the output folder ours alone; a killed demo's claim ends with its process."""
-    try:
-        output.mkdir(parents=True, exist_ok=True)
-        lock = (output / '.lock').open('w')
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError as error:
-        raise PerceptionError(f'Another demo is writing to {output}; choose another --output.') from error
-    except OSError as error:
-        raise PerceptionError(f'Cannot write to --output {output}: {error}') from error
-    with lock:
-        yield
 
 
 def _clear(output: Path) -> None:

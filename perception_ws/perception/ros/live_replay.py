@@ -20,19 +20,18 @@ from tabulate import tabulate
 from tqdm import tqdm
 
 from perception.bag.source import FrameSource
-from perception.errors import ConfigError, DatasetError, PerceptionError
+from perception.errors import ConfigError, DatasetError
 from perception.interfaces import Detections, GroundTruth, LabelSpace, SceneResult
 from perception.labels import CITYSCAPES_11_3
 from perception.metrics import Evaluator, Report
 from perception.metrics.page_sections import Section
 from perception.metrics.report_page import write_report_page
 from perception.metrics.tables import format_report
+from perception.output_folder import STOPPED, claim_folder
 from perception.replay.truth import TruthSource
 from perception.ros.demo_summary import print_summary, summarise
 from perception.ros.node_process import NodeProcess, isolate_middleware
 from perception.ros.player import FramePlayer
-
-STOPPED = 'a signal (Ctrl-C or SIGTERM)'
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -98,11 +97,12 @@ def run_live_replay(
     Raises:
         PerceptionError: If no node answers, or the one that was started ends.
     """
+    with claim_folder(options.output):
+        return _run(source, truth, options, labels)
+
+
+def _run(source: FrameSource, truth: TruthSource, options: LiveOptions, labels: LabelSpace) -> dict[str, Any]:
     output = options.output
-    try:
-        output.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise PerceptionError(f'Cannot write to --output {output}: {error}') from error
     namespace = options.node or '/replay'
     if not options.node:
         isolate_middleware(os.environ)  # type: ignore[arg-type]

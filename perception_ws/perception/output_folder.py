@@ -1,0 +1,70 @@
+"""An output folder that belongs to one run at a time, and runs that end between two frames rather than within one."""
+
+from __future__ import annotations
+
+import fcntl
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+from perception.errors import PerceptionError
+
+STOPPED = 'a signal (Ctrl-C or SIGTERM)'
+
+
+@contextmanager
+def claim_folder(folder: Path) -> Iterator[None]:
+    """Make a folder, and keep other runs out of it; a killed run's claim ends with its process.
+
+    Raises:
+        PerceptionError: If another run is writing there, or nobody can.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        lock = (folder / '.lock').open('w')
+    except OSError as error:
+        raise PerceptionError(f'Cannot write to --output {folder}: {error}') from error
+    with lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise PerceptionError(f'Another run is writing to {folder}; choose another --output.') from error
+        yield
+
+
+class StopRequest:
+    """Takes note of Ctrl-C and SIGTERM, so that what is in hand is finished first; a second one does not wait.
+
+    A context manager. Outside of the main thread, where signals cannot be caught, it does nothing.
+    """
+
+    def __init__(self) -> None:
+        self._requested = False
+        self._before: dict[int, Any] = {}
+
+    def check(self) -> None:
+        """Call where it is good to stop.
+
+        Raises:
+            KeyboardInterrupt: If somebody asked for it.
+        """
+        if self._requested:
+            raise KeyboardInterrupt
+
+    def __enter__(self) -> StopRequest:
+        if threading.current_thread() is threading.main_thread():
+            self._before = {number: signal.signal(number, self._note) for number in (signal.SIGINT, signal.SIGTERM)}
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+
+    def _note(self, number: int, frame: FrameType | None) -> None:
+        if self._requested:
+            raise KeyboardInterrupt
+        self._requested = True
