@@ -38,8 +38,8 @@ setup(
         'console_scripts': [
             'perception = perception.cli:main',
             'camera_node = perception.ros.executables:camera_node',
-            'replay_evaluation = perception.ros.executables:replay_evaluation',
-            'replay_evaluator = perception.ros.executables:replay_evaluator',
+            'replay_evaluation = perception.cli:replay_evaluation',
+            'replay_evaluator = perception.cli:replay_evaluator',
         ],
     },
 )

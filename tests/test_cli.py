@@ -1,5 +1,6 @@
 """The command line: exit codes, messages, what reaches the demo, and a bag made end to end."""
 
+import contextlib
 import os
 import subprocess
 import sys
@@ -17,7 +18,7 @@ import perception
 from perception import resources
 from perception.backends import BACKENDS
 from perception.bag.frames import open_frames
-from perception.cli import main
+from perception.cli import main, replay_evaluation, replay_evaluator
 from perception.cli.arguments import BACKEND_NAMES
 from perception.errors import PerceptionError
 from perception.resources import SAMPLE_BAG, config_file
@@ -319,3 +320,11 @@ def test_a_mistyped_device_or_backend_is_refused_before_the_node_starts(
 ) -> None:
     assert run('demo', *arguments) == 2
     assert not demo
+
+
+def test_arguments_of_ros_are_left_out(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setattr(sys, 'argv', ['replay_evaluator', '/there/is/none', '--ros-args', '-r', '__node:=x'])
+    for executable in (replay_evaluator, replay_evaluation):
+        with pytest.raises(SystemExit) if executable is replay_evaluation else contextlib.nullcontext():
+            assert executable() == 1
+    assert 'There is no /there/is/none' in capsys.readouterr().err

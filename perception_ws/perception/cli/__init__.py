@@ -28,6 +28,21 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 130
 
 
+def replay_evaluation() -> int:
+    """``perception replay`` under the name that ``ros2 run`` finds; returns its exit code."""
+    return main(['replay', *_without_ros(sys.argv[1:])])
+
+
+def replay_evaluator() -> int:
+    """``perception replay-live`` under the name that launch files start; returns its exit code."""
+    return main(['replay-live', *_without_ros(sys.argv[1:])])
+
+
+def _without_ros(arguments: list[str]) -> list[str]:
+    """Launch files append arguments of ROS, which these commands have no use for."""
+    return arguments[: arguments.index('--ros-args')] if '--ros-args' in arguments else arguments
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog='perception', description='One network that detects and segments.')
     parser.add_argument('--version', action='version', version=perception.__version__)

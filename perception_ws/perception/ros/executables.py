@@ -24,22 +24,3 @@ def camera_node() -> int:
 
     signal.signal(signal.SIGINT, signal.default_int_handler)
     return main()
-
-
-def replay_evaluation() -> int:
-    """``perception replay`` under the name that ``ros2 run`` finds; returns its exit code."""
-    return _command('replay')
-
-
-def replay_evaluator() -> int:
-    """``perception replay-live`` for launch files, which append arguments of ROS; returns its exit code."""
-    return _command('replay-live')
-
-
-def _command(name: str) -> int:
-    from perception.cli import main
-
-    arguments = sys.argv[1:]
-    if '--ros-args' in arguments:
-        arguments = arguments[: arguments.index('--ros-args')]
-    return main([name, *arguments])
