@@ -89,7 +89,7 @@ def model_card(checkpoint: Checkpoint, reports: dict[str, Report]) -> str:
         f'**Trained on** {shares}. CamVid (Brostow et al.) gives masks and weak boxes (components of the mask), '
         'driving_boxes (DAWN: road photos in fog, rain, snow and sand) boxes, the streets drawn by this project both.',
         f'Step {provenance["step"]:,} of {provenance["of"]:,} ({phases}), batches of {training["batch_size"]}. '
-        'The val splits chose the checkpoint; test splits were only read.',
+        'Test splits were only read.',
         '',
         '**Licence of the weights**: for research only, since CamVid and DAWN are. The code is Apache-2.0.',
         '',

@@ -114,6 +114,7 @@ class Oracle:
     """Stands in for the perceiver: recognises each image of the drawn data set and says its truth."""
 
     labels = CITYSCAPES_11_3
+    device = 'cpu'
 
     def __init__(self, at: Scale) -> None:
         self.checkpoint = SimpleNamespace(network=SimpleNamespace(input_spec=InputSpec(image_hw=(36, 64))))

@@ -134,7 +134,7 @@ def _choose_topic(path: Path, connections: Collection[Connection], topic: str | 
         cameras = [name for name in images if counts[name] and not _is_result(name)]
         if len(cameras) == 1:
             return cameras[0]
-        problem = f'{len(cameras)} camera topics with messages; name the one to read'
+        problem = f'{len(cameras)} camera topics with messages; name the one to read' if cameras else 'no camera images'
     else:
         name = topic if topic in types else f'/{topic}'
         if name in images and counts[name]:
