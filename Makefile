@@ -9,7 +9,7 @@ PYTHON ?= python3
 VENV := $(CURDIR)/.venv
 RUN := $(VENV)/bin/python
 UV := $(VENV)/bin/uv
-REQUIREMENTS := $(addprefix requirements/,runtime.txt ros.txt message_build.txt test.txt training.txt)
+REQUIREMENTS := $(addprefix requirements/,runtime.txt ros.txt message_build.txt test.txt training.txt fleet.txt)
 CONSTRAINTS := requirements/constraints.txt
 MESSAGES := $(shell find perception_ws/vision_msgs -type f)
 # ROS's messages complain when a field gets a wrong type; off by default in Jazzy, on in our tests.

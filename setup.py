@@ -34,6 +34,10 @@ setup(
         'tabulate',
         'av',
     ],
+    extras_require={
+        'evaluation': ['torchmetrics>=1.4', 'faster-coco-eval>=1.6', 'cityscapesscripts>=2.2'],
+        'fleet': ['ray>=2.40'],
+    },
     entry_points={
         'console_scripts': [
             'perception = perception.cli:main',

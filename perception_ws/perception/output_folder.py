@@ -40,10 +40,13 @@ class StopRequest:
     """Takes note of Ctrl-C and SIGTERM, so that what is in hand is finished first; a second one does not wait.
 
     A context manager. Outside of the main thread, where signals cannot be caught, it does nothing.
+
+    Attributes:
+        requested: Whether somebody asked for it.
     """
 
     def __init__(self) -> None:
-        self._requested = False
+        self.requested = False
         self._before: dict[int, Any] = {}
 
     def check(self) -> None:
@@ -52,7 +55,7 @@ class StopRequest:
         Raises:
             KeyboardInterrupt: If somebody asked for it.
         """
-        if self._requested:
+        if self.requested:
             raise KeyboardInterrupt
 
     def __enter__(self) -> StopRequest:
@@ -65,6 +68,6 @@ class StopRequest:
             signal.signal(number, handler)
 
     def _note(self, number: int, frame: FrameType | None) -> None:
-        if self._requested:
+        if self.requested:
             raise KeyboardInterrupt
-        self._requested = True
+        self.requested = True

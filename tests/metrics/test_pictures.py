@@ -36,6 +36,23 @@ def test_among_equals_the_earlier_one_and_none_twice():
     assert names(few.best()) == ['1']
 
 
+def test_parts_merged_are_the_whole():
+    random = np.random.default_rng(1)
+    ranks = [*np.round(random.random(40), 1).tolist(), None, 0.5]  # with many equals
+    whole, merged = PictureKeeper(LABELS, count=5), PictureKeeper(LABELS, count=5)
+    offer(whole, ranks)
+    start = 0
+    for end in (1, 1, 20, 42):
+        part = PictureKeeper(LABELS, count=5)
+        truth = draw_truth(np.random.default_rng(0))
+        for index in range(start, end):
+            part.offer(FrameScore(name=str(index), mean_iou=ranks[index]), BLANK, perfect(truth), truth)
+        merged.merge(part)
+        start = end
+    assert names(merged.worst()) == names(whole.worst())
+    assert names(merged.best()) == names(whole.best())
+
+
 def test_no_pictures_wanted():
     keeper = PictureKeeper(LABELS, count=0)
     offer(keeper, [0.5])

@@ -34,6 +34,12 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         '--workers', type=count, default=0, help='frames at once; 0: as is fastest; 1: as on a vehicle, for its latency'
     )
+    parser.add_argument(
+        '--ray',
+        default='',
+        metavar='ADDRESS',
+        help="spread recordings over a Ray cluster; 'local': one on this machine",
+    )
     parser.add_argument('--no-overlay', action='store_true', help='no overlays in predictions.mcap')
     parser.add_argument('--video', action='store_true', help='also write overlay.mp4')
     parser.add_argument('--resume', action='store_true', help='go on with an unfinished replay in --output')
@@ -43,15 +49,22 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> int:
     """Run it; returns the exit code: 0 done, 1 ended early by a damaged recording, 130 by a signal."""
     check_model(options.model)
+    from functools import partial
+
     from perception.checkpoint import resolve_checkpoint
     from perception.output_folder import STOPPED
     from perception.pipeline import Perceiver
     from perception.postprocess import PostprocessConfig
-    from perception.replay.outputs import format_replay, write_outputs
-    from perception.replay.run import SCORE_THRESHOLD, ReplayOptions, replay
+    from perception.replay.fleet import Fleet
+    from perception.replay.job import replay
+    from perception.replay.outputs import format_replay
+    from perception.replay.recordings import ReplayOptions
+    from perception.replay.run import SCORE_THRESHOLD
 
-    perceiver = Perceiver(
-        resolve_checkpoint(options.model),
+    checkpoint = resolve_checkpoint(options.model)
+    build_perceiver = partial(
+        Perceiver,
+        checkpoint,
         backend=options.backend,
         device=options.device,
         precision=options.precision,
@@ -59,7 +72,8 @@ def run(options: argparse.Namespace) -> int:
     )
     result = replay(
         options.recordings,
-        perceiver,
+        checkpoint,
+        build_perceiver,
         ReplayOptions(
             output=options.output,
             topics=tuple(options.topic),
@@ -77,10 +91,10 @@ def run(options: argparse.Namespace) -> int:
             resume=options.resume,
             overwrite=options.overwrite,
         ),
+        fleet=Fleet(options.ray, options.device) if options.ray else None,
     )
-    write_outputs(result, perceiver, options.output)
     print(f'\n{format_replay(result)}\n\nReport, page and predictions are in {options.output}/')
-    if not perceiver.checkpoint.trained:
+    if not checkpoint.trained:
         print('UNTRAINED WEIGHTS: what it says about the pictures means nothing.')
     if result.report.ended_by == STOPPED:
         return 130

@@ -64,6 +64,14 @@ class PictureKeeper:
             insort(kept, (order, picture), key=lambda entry: entry[0])
             del kept[self._count :]
 
+    def merge(self, other: PictureKeeper) -> None:
+        """Take over the pictures of another keeper, whose images come behind those that were offered here."""
+        for kept, theirs in ((self._worst, other._worst), (self._best, other._best)):
+            for (rank, place), picture in theirs:
+                insort(kept, ((rank, self._offered + place), picture), key=lambda entry: entry[0])
+            del kept[self._count :]
+        self._offered += other._offered
+
     def worst(self) -> list[ScenePicture]:
         """The worst images, worst first."""
         return [picture for _, picture in self._worst[: self._offered - self._offered // 2]]

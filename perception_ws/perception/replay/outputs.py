@@ -9,21 +9,21 @@ from pathlib import Path
 
 from tabulate import tabulate
 
+from perception.checkpoint import Checkpoint
 from perception.errors import RecordingError
 from perception.metrics.tables import format_report, share
-from perception.pipeline import Perceiver
+from perception.replay.merge import Replay
 from perception.replay.page import write_replay_page
 from perception.replay.report import PAGE_FILE, REPORT_FILE, TIMING_FILE
-from perception.replay.run import Replay
 
 
-def write_outputs(replay: Replay, perceiver: Perceiver, folder: Path) -> None:
+def write_outputs(replay: Replay, checkpoint: Checkpoint, folder: Path) -> None:
     """Write report.json, timing.json and report.html.
 
     Raises:
         RecordingError: If the disk is full.
     """
-    report, checkpoint = replay.report, perceiver.checkpoint
+    report = replay.report
     names = ', '.join(report.stream_names[:3]) + (', ...' if len(report.stream_names) > 3 else '')
     truth = '; '.join(dict.fromkeys(report.truth))
     now = datetime.now(timezone.utc).isoformat(timespec='seconds')
@@ -35,7 +35,7 @@ def write_outputs(replay: Replay, perceiver: Perceiver, folder: Path) -> None:
         write_replay_page(
             folder / PAGE_FILE,
             replay,
-            perceiver.labels,
+            checkpoint.network.labels,
             title=f'{checkpoint.network.name} on {names}',
             subtitle=f'{checkpoint.title}, {len(report.agreement):,} frames, truth: {truth}',
         )

@@ -12,8 +12,8 @@ from perception.metrics.page_sections import Section, tile
 from perception.metrics.plots import Axis, Series, line_chart
 from perception.metrics.report_page import headline, render_page, report_sections
 from perception.metrics.tables import share
+from perception.replay.merge import Replay
 from perception.replay.report import ReplayReport, Skip
-from perception.replay.run import Replay
 from perception.replay.timing import PERCEIVING, Timing
 
 _MOST_POINTS = 400

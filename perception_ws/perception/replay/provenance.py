@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from importlib import metadata
 from pathlib import Path
+from typing import Any
 
 from tqdm import tqdm
 
@@ -41,3 +42,17 @@ def versions(libraries: Sequence[str] = LIBRARIES) -> dict[str, str]:
         except metadata.PackageNotFoundError:
             continue
     return found
+
+
+def difference(before: Mapping[str, Any], now: Mapping[str, Any]) -> str:
+    """What changed, for people: each entry with both its values."""
+    first, second = _flat(before), _flat(now)
+    changed = [key for key in sorted({*first, *second}) if first.get(key) != second.get(key)]
+    return ', '.join(f'{key} ({first.get(key)}, now {second.get(key)})' for key in changed)
+
+
+def _flat(values: Mapping[str, Any]) -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for key, value in values.items():
+        flat |= {f'{key} {name}': part for name, part in value.items()} if isinstance(value, Mapping) else {key: value}
+    return flat

@@ -1,4 +1,4 @@
-"""The replay of recordings through a Perceiver, offline: no middleware, every frame, the same figures each time.
+"""The replay of one recording through a Perceiver, offline: no middleware, every frame, the same figures each time.
 
 One loop does all: read a frame, look at it (or take over what an earlier run saw), compare it with its truth, write it
 down. What was seen is on disk before the next frame is read, so a run that ends early loses nothing.
@@ -6,105 +6,59 @@ down. What was seen is on disk before the next frame is read, so a run that ends
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
-from pathlib import Path
 from time import perf_counter
 from typing import Any
 
-from tqdm import tqdm
-
-from perception.bag.frames import BAG_SUFFIXES, open_frames
-from perception.bag.labelled import Match
-from perception.bag.reader import camera_topics
-from perception.bag.source import FrameSource
-from perception.bag.truth_topics import camera_namespace
-from perception.errors import DatasetError, ImageError, RecordingError, ShapeError
+from perception.bag.source import OnSkip
+from perception.errors import DatasetError, RecordingError, ShapeError
 from perception.interfaces import GroundTruth, SceneResult, StampedImage
 from perception.metrics import Evaluator
 from perception.metrics.pictures import PictureKeeper
-from perception.output_folder import STOPPED, StopRequest, claim_folder
+from perception.output_folder import STOPPED
 from perception.pipeline import Perceiver
 from perception.replay.agreement import AgreementMeter, FrameAgreement
 from perception.replay.predictions import PredictionWriter
 from perception.replay.provenance import hash_recording, versions
-from perception.replay.report import REPORT_FILE, ReplayReport, Skip
+from perception.replay.recordings import Recording, ReplayOptions, Stream, open_streams
+from perception.replay.report import Skip
 from perception.replay.store import ResultStore, StoredResult
 from perception.replay.timing import Timing
-from perception.replay.truth import TruthSource, open_truth
 from perception.throughput import map_in_order, read_ahead
 
 RESULTS_FILE = 'results.sqlite'
+"""In the recording's folder until the report is written."""
 SCORE_THRESHOLD = 0.01
 """Average precision looks at weak detections too."""
 
+OnFrame = Callable[[], None]
+"""Called after each frame; may raise KeyboardInterrupt to end the replay there."""
 
-@dataclass(frozen=True, kw_only=True)
-class ReplayOptions:
-    """What the command line says.
+
+@dataclass(kw_only=True)
+class RecordingReplay:
+    """What the replay of one recording gave; those of several are merged, see ``perception.replay.merge``.
 
     Attributes:
-        output: Folder of the report.
-        topics: Camera topics; empty: every camera of each bag.
-        truth: See ``open_truth``.
-        truth_split, truth_match, mask_topic, detections_topic: As there.
-        score_threshold: Detections below it are not drawn and count for no agreement; average precision sees all.
-        frames: Stop after so many of each stream; 0: all.
-        overlay: Whether predictions.mcap holds overlays.
-        video: Whether overlay.mp4 is written.
-        pictures: Worst and best frames on the page.
-        workers: Frames to look at at once; 0: as is fastest; 1: as a vehicle does, which latency should be read from.
-        resume: Take over what an unfinished run in ``output`` has seen.
-        overwrite: Replace a finished report in ``output``.
+        name, sha256: Of the recording.
+        settings: All else that the scores follow from, as plain JSON values.
+        stream_names: Its cameras.
+        truth: Where the truth of each camera comes from.
+        evaluator, pictures: The scores, and the worst and the best frames.
+        timing: How long it took.
+        agreement, recorded_ns, streams: Of each frame, see ``ReplayReport``.
+        skipped: What could not be used.
+        with_truth: Frames that some truth was found for.
+        ended_by: Why it ended before the recording did.
     """
-
-    output: Path
-    topics: tuple[str, ...] = ()
-    truth: str = ''
-    truth_split: str = ''
-    truth_match: Match | None = None
-    mask_topic: str | None = None
-    detections_topic: str | None = None
-    score_threshold: float = 0.3
-    frames: int = 0
-    overlay: bool = True
-    video: bool = False
-    pictures: int = 10
-    workers: int = 0
-    resume: bool = False
-    overwrite: bool = False
-
-
-@dataclass(frozen=True)
-class Stream:
-    """One camera of one recording."""
 
     name: str
-    source: FrameSource
-    truth: TruthSource
-    camera: str
-
-
-@dataclass
-class Replay:
-    """What a replay gave.
-
-    Attributes:
-        report: The scores, equal for equal runs.
-        timing: How long it took.
-        pictures: The worst and the best frames.
-    """
-
-    report: ReplayReport
-    timing: Timing
-    pictures: PictureKeeper
-
-
-@dataclass
-class _Ledger:
-    """What is added up along the way."""
-
+    sha256: str
+    settings: dict[str, Any]
+    stream_names: tuple[str, ...]
+    truth: tuple[str, ...]
     evaluator: Evaluator
     pictures: PictureKeeper
     timing: Timing = field(default_factory=Timing)
@@ -113,116 +67,71 @@ class _Ledger:
     streams: list[int] = field(default_factory=list)
     skipped: list[Skip] = field(default_factory=list)
     with_truth: int = 0
+    ended_by: str = ''
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        """All that the results follow from."""
+        recording = {'recording': self.name, 'sha256': self.sha256}
+        return {**self.settings, **recording, 'streams': list(self.stream_names), 'truth': list(self.truth)}
 
 
-def replay(
-    recordings: Sequence[Path], perceiver: Perceiver, options: ReplayOptions, *, progress: bool = True
-) -> Replay:
-    """Look at every frame of some recordings and score what was seen.
+def replay_recording(
+    recording: Recording, perceiver: Perceiver, options: ReplayOptions, on_frame: OnFrame, *, progress: bool = True
+) -> RecordingReplay:
+    """Look at every frame of a recording and score what was seen.
 
-    The perceiver's score threshold should be SCORE_THRESHOLD. Writes predictions.mcap; the reports are the caller's.
-    An interrupt or a recording that turns out to be damaged ends the run early: the report says so and has all until
-    then, and what was seen stays in ``options.output`` for another run to take over.
+    The perceiver's score threshold should be SCORE_THRESHOLD. Writes predictions.mcap into the recording's folder. An
+    interrupt or a recording that turns out to be damaged ends the replay early: the outcome says so and has all until
+    then. What was seen stays beside it for another run to take over, until ``discard_results``.
 
     Raises:
-        PerceptionError: If nothing could be started: a missing recording, topic or truth, an output that is taken.
+        PerceptionError: If nothing could be started.
     """
     skipped: list[Skip] = []
-    streams = list(_open_streams(recordings, perceiver, options, skipped))
-    with claim_folder(options.output):
-        _check_output(options)
-        return _replay(streams, perceiver, options, skipped, progress=progress)
 
+    def note_skips(stream: str) -> OnSkip:
+        return lambda stamp_ns, error: skipped.append(
+            Skip(stream=stream, stamp_ns=stamp_ns, reason=error.reason, message=str(error))
+        )
 
-def _replay(
-    streams: Sequence[Stream], perceiver: Perceiver, options: ReplayOptions, skipped: list[Skip], *, progress: bool
-) -> Replay:
-    identity = _identity(streams, perceiver, options, progress=progress)
-    labels = perceiver.labels
-    ledger = _Ledger(
-        Evaluator(labels),
-        PictureKeeper(labels, count=options.pictures, score_threshold=options.score_threshold),
+    streams = list(open_streams(recording, perceiver.labels, options, note_skips))
+    outcome = RecordingReplay(
+        name=recording.name,
+        sha256=hash_recording(recording.path, progress=progress),
+        settings=describe_settings(perceiver, options),
+        stream_names=tuple(stream.name for stream in streams),
+        truth=tuple(stream.truth.description for stream in streams),
+        evaluator=Evaluator(perceiver.labels),
+        pictures=PictureKeeper(perceiver.labels, count=options.pictures, score_threshold=options.score_threshold),
         skipped=skipped,
     )
-    ended_by = ''
+    recording.folder.mkdir(parents=True, exist_ok=True)
     with ExitStack() as stack:
-        store = stack.enter_context(ResultStore(options.output / RESULTS_FILE, identity))
-        writer = stack.enter_context(_prediction_writer(streams, perceiver, options))
+        store = stack.enter_context(ResultStore(recording.folder / RESULTS_FILE, outcome.identity))
+        writer = stack.enter_context(_prediction_writer(recording, streams, perceiver, options))
         started = perf_counter()
         try:
-            _look_at_all(streams, perceiver, options, store, writer, ledger, progress=progress)
+            _look_at_all(streams, perceiver, options, store, writer, outcome, on_frame)
         except KeyboardInterrupt:
-            ended_by = STOPPED
+            outcome.ended_by = STOPPED
         except RecordingError as error:
-            ended_by = str(error)
-        ledger.timing.seconds = perf_counter() - started
-    if not ended_by:
-        store.delete()
-    names = [stream.name for stream in streams]
-    report = ReplayReport(
-        scores=ledger.evaluator.report(identity),
-        agreement=tuple(ledger.agreement),
-        recorded_ns=tuple(ledger.recorded_ns),
-        streams=tuple(ledger.streams),
-        stream_names=tuple(names),
-        truth=tuple(stream.truth.description for stream in streams),
-        with_truth=ledger.with_truth,
-        # Damaged frames are noted by the thread that reads ahead, bad truth behind it.
-        skipped=tuple(sorted(ledger.skipped, key=lambda skip: (names.index(skip.stream), skip.stamp_ns))),
-        ended_by=ended_by,
-    )
-    return Replay(report, ledger.timing, ledger.pictures)
+            outcome.ended_by = str(error)
+        outcome.timing.seconds = perf_counter() - started
+    # Damaged frames are noted by the thread that reads ahead, bad truth behind it.
+    skipped.sort(key=lambda skip: (outcome.stream_names.index(skip.stream), skip.stamp_ns))
+    return outcome
 
 
-def _open_streams(
-    recordings: Sequence[Path], perceiver: Perceiver, options: ReplayOptions, skipped: list[Skip]
-) -> Iterator[Stream]:
-    for path in recordings:
-        for topic in options.topics or _cameras(path):
-            name = f'{path.name}{topic}' if topic else path.name
-            source = open_frames(path, topic, on_skip=_note_skips(name, skipped))
-            truth = open_truth(
-                options.truth,
-                source,
-                perceiver.labels,
-                split=options.truth_split,
-                match=options.truth_match,
-                mask_topic=options.mask_topic,
-                detections_topic=options.detections_topic,
-            )
-            yield Stream(name, source, truth, camera_namespace(topic or '/camera'))
+def discard_results(recording: Recording) -> None:
+    """Remove what was kept for another run to take over."""
+    ResultStore.remove(recording.folder / RESULTS_FILE)
 
 
-def _cameras(path: Path) -> Sequence[str | None]:
-    is_bag = (path / 'metadata.yaml').exists() or (path.is_file() and path.suffix in BAG_SUFFIXES)
-    return camera_topics(path) if is_bag else [None]
-
-
-def _note_skips(stream: str, skipped: list[Skip]) -> Any:
-    def note(stamp_ns: int, error: ImageError) -> None:
-        skipped.append(Skip(stream=stream, stamp_ns=stamp_ns, reason=error.reason, message=str(error)))
-
-    return note
-
-
-def _check_output(options: ReplayOptions) -> None:
-    output = options.output
-    if (output / RESULTS_FILE).exists() and not options.resume:
-        raise RecordingError(f'{output} holds an unfinished replay: --resume goes on with it, or name another one.')
-    if (output / REPORT_FILE).exists() and not (options.overwrite or (output / RESULTS_FILE).exists()):
-        raise RecordingError(f'{output} holds a report already; name another --output, or give --overwrite.')
-
-
-def _identity(
-    streams: Sequence[Stream], perceiver: Perceiver, options: ReplayOptions, *, progress: bool
-) -> dict[str, Any]:
-    """All that the scores follow from, as plain JSON values."""
-    paths = list(dict.fromkeys(stream.source.path for stream in streams))
+def describe_settings(perceiver: Perceiver, options: ReplayOptions) -> dict[str, Any]:
+    """What scores follow from besides the recording, as plain JSON values."""
     return {
         'network': perceiver.checkpoint.title,
-        'recordings': [{'name': path.name, 'sha256': hash_recording(path, progress=progress)} for path in paths],
-        'streams': [stream.name for stream in streams],
-        'truth': [stream.truth.description for stream in streams],
         'frames of each': options.frames or 'all',
         'device': perceiver.device,
         'backend': perceiver.backend,
@@ -234,10 +143,12 @@ def _identity(
     }
 
 
-def _prediction_writer(streams: Sequence[Stream], perceiver: Perceiver, options: ReplayOptions) -> PredictionWriter:
+def _prediction_writer(
+    recording: Recording, streams: Sequence[Stream], perceiver: Perceiver, options: ReplayOptions
+) -> PredictionWriter:
     rate_hz = streams[0].source.frame_rate_hz or 10.0
     return PredictionWriter(
-        options.output,
+        recording.folder,
         perceiver.labels,
         score_threshold=options.score_threshold,
         overlay=options.overlay,
@@ -252,28 +163,22 @@ def _look_at_all(
     options: ReplayOptions,
     store: ResultStore,
     writer: PredictionWriter,
-    ledger: _Ledger,
-    *,
-    progress: bool,
+    outcome: RecordingReplay,
+    on_frame: OnFrame,
 ) -> None:
-    counts = [stream.source.frame_count for stream in streams]
-    total = None if None in counts else sum(min(count, options.frames or count) for count in counts if count)
-    recorder = _Recorder(ledger, writer, AgreementMeter(perceiver.labels, options.score_threshold))
+    recorder = _Recorder(outcome, writer, store, AgreementMeter(perceiver.labels, options.score_threshold))
 
     def look(read: _Read) -> tuple[SceneResult, StoredResult | None]:
         kept = store.get(read.number, read.place)
         return (perceiver(read.frame.image_rgb), None) if kept is None else (kept.result(), kept)
 
     with (
-        tqdm(total=total, unit='frame', desc=perceiver.checkpoint.title, disable=not progress) as bar,
         read_ahead(_read(streams, options)) as frames,
         map_in_order(look, frames, perceiver.device, options.workers) as looked,
-        StopRequest() as stop,
     ):
         for read, (result, kept) in looked:
-            recorder.record(read, result, kept, store)
-            bar.update()
-            stop.check()
+            recorder.record(read, result, kept)
+            on_frame()
 
 
 @dataclass(frozen=True)
@@ -315,32 +220,33 @@ def _read(streams: Sequence[Stream], options: ReplayOptions) -> Iterator[_Read]:
 class _Recorder:
     """Takes down what was seen, in order."""
 
-    ledger: _Ledger
+    outcome: RecordingReplay
     writer: PredictionWriter
+    store: ResultStore
     meter: AgreementMeter
 
-    def record(self, read: _Read, result: SceneResult, kept: StoredResult | None, store: ResultStore) -> None:
-        ledger, frame, clock = self.ledger, read.frame, perf_counter()
+    def record(self, read: _Read, result: SceneResult, kept: StoredResult | None) -> None:
+        outcome, frame, clock = self.outcome, read.frame, perf_counter()
         if kept is None:
             kept = StoredResult.of(result)
-            store.put(read.number, read.place, kept)
-            ledger.timing.computed += 1
+            self.store.put(read.number, read.place, kept)
+            outcome.timing.computed += 1
         if read.bad_truth:
             # The frame counts as not annotated.
             name, stamp_ns = read.stream.name, frame.stamp_ns
-            ledger.skipped.append(Skip(stream=name, stamp_ns=stamp_ns, reason='bad_truth', message=read.bad_truth))
+            outcome.skipped.append(Skip(stream=name, stamp_ns=stamp_ns, reason='bad_truth', message=read.bad_truth))
         truth = read.truth or GroundTruth()
-        ledger.with_truth += read.truth is not None
-        scored = ledger.evaluator.add(result, truth, f'{read.stream.name}@{frame.stamp_ns}')
-        ledger.agreement.append(self.meter.measure(result))
+        outcome.with_truth += read.truth is not None
+        scored = outcome.evaluator.add(result, truth, f'{read.stream.name}@{frame.stamp_ns}')
+        outcome.agreement.append(self.meter.measure(result))
         times_ms = {'read': read.read_ms, **result.times_ms}
         times_ms['score'], clock = _since(clock)
-        ledger.pictures.offer(scored, frame.image_rgb, result, truth)
+        outcome.pictures.offer(scored, frame.image_rgb, result, truth)
         self.writer.add(read.stream.camera, frame, result, kept.mask_png)
         times_ms['write'], clock = _since(clock)
-        ledger.recorded_ns.append(frame.stamp_ns)
-        ledger.streams.append(read.number)
-        ledger.timing.add(read.at_s, times_ms)
+        outcome.recorded_ns.append(frame.stamp_ns)
+        outcome.streams.append(read.number)
+        outcome.timing.add(read.at_s, times_ms)
 
 
 def _since(clock: float) -> tuple[float, float]:

@@ -20,6 +20,7 @@ import numpy as np
 
 from perception.errors import RecordingError
 from perception.interfaces import Detections, SceneResult
+from perception.replay.provenance import difference
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,7 +75,9 @@ class ResultStore:
         text = json.dumps(identity, sort_keys=True)
         with self._errors():
             self._database = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
-            # With write-ahead, a row costs no wait for the disk and outlives the process, though not a power cut.
+            # With write-ahead, a row costs no wait for the disk and outlives the process, though not a power cut; with
+            # one process at a time, that works on storage that machines share, too.
+            self._database.execute('PRAGMA locking_mode = EXCLUSIVE')
             self._database.execute('PRAGMA journal_mode = WAL')
             self._database.execute('PRAGMA synchronous = NORMAL')
             self._database.execute('CREATE TABLE IF NOT EXISTS run (identity TEXT)')
@@ -87,7 +90,9 @@ class ResultStore:
                 self._database.execute('INSERT INTO run VALUES (?)', (text,))
         if row is not None and row[0] != text:
             self.close()
-            raise RecordingError(f'{path} holds results of another run: {_difference(json.loads(row[0]), identity)}.')
+            raise RecordingError(
+                f'{path} holds results of another run, which differs in {difference(json.loads(row[0]), identity)}.'
+            )
 
     def __len__(self) -> int:
         """Results that are here."""
@@ -120,11 +125,11 @@ class ResultStore:
     def close(self) -> None:
         self._database.close()
 
-    def delete(self) -> None:
-        """Close, and remove the file."""
-        self.close()
+    @staticmethod
+    def remove(path: Path) -> None:
+        """Remove the file of a store, if there is one."""
         for end in ('', '-wal', '-shm'):
-            self.path.with_name(self.path.name + end).unlink(missing_ok=True)
+            path.with_name(path.name + end).unlink(missing_ok=True)
 
     def __enter__(self) -> ResultStore:
         return self
@@ -141,8 +146,3 @@ class ResultStore:
                 f'Cannot keep results in {self.path}: {error}. What is in it stays; free some space, or name another '
                 '--output, and go on with --resume.'
             ) from error
-
-
-def _difference(theirs: Mapping[str, Any], ours: Mapping[str, Any]) -> str:
-    changed = [key for key in sorted({*theirs, *ours}) if theirs.get(key) != ours.get(key)]
-    return 'it differs in ' + ', '.join(f'{key} ({theirs.get(key)}, now {ours.get(key)})' for key in changed)

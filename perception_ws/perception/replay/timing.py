@@ -38,6 +38,13 @@ class Timing:
         for stage, values in self.stages_ms.items():
             values.append(times_ms.get(stage, 0.0))
 
+    def merge(self, other: Timing) -> None:
+        """Take over the frames of another run, behind those that are here."""
+        self.frames_s += other.frames_s
+        for stage, values in self.stages_ms.items():
+            values += other.stages_ms[stage]
+        self.computed += other.computed
+
     @property
     def latency_ms(self) -> list[float]:
         """What a vehicle would wait for each frame: all that the perceiver does."""
