@@ -96,7 +96,7 @@ def name_recordings(paths: Sequence[Path], output: Path) -> list[Recording]:
     while len(set(names)) < len(names):
         # monday/drive and tuesday/drive
         depth += 1
-        names = ['_'.join(path.parts[-depth:]).lstrip('/') for path in whole]
+        names = ['_'.join(path.parts[1:][-depth:]) for path in whole]
     folders = [output] if len(paths) == 1 else [output / name for name in names]
     return [
         Recording(path=path, name=name, folder=folder) for path, name, folder in zip(paths, names, folders, strict=True)
