@@ -55,3 +55,10 @@ def test_what_could_not_be_done_is_said_once() -> None:
     report = merge_replays(parts, 1.0, ['c: gone']).report
     assert report.ended_by == 'the disk is full; c: gone'
     assert report.stream_names == ('a', 'b')
+
+
+def test_a_folder_without_a_name_gets_that_of_the_folder_it_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / 'drive' / 'part').mkdir(parents=True)
+    monkeypatch.chdir(tmp_path / 'drive' / 'part')
+    names = [recording.name for recording in name_recordings([Path('..'), Path('.')], Path('out'))]
+    assert names == ['drive', 'part']

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -88,8 +89,8 @@ def name_recordings(paths: Sequence[Path], output: Path) -> list[Recording]:
     Raises:
         RecordingError: If one is given twice.
     """
-    whole = [path.absolute() for path in paths]
-    twice = [path for place, path in enumerate(whole) if path in whole[:place]]
+    whole = [Path(os.path.abspath(path)) for path in paths]  # '..' has no name of its own
+    twice = [path for place, path in enumerate(paths) if whole[place] in whole[:place]]
     if twice:
         raise RecordingError(f'{twice[0]} is given twice; each recording counts once.')
     depth, names = 1, [path.name for path in whole]
