@@ -196,6 +196,7 @@ def _run(options: argparse.Namespace) -> None:
     )
     pictures = PictureKeeper(dataset.labels, count=options.pictures)
     masks = CityscapesWriter(output / 'masks', dataset.labels) if options.dataset == 'cityscapes' else None
+    remark = f', {dataset.remark}' if dataset.remark else ''
     start = perf_counter()
     evaluator = evaluate_dataset(
         perceiver,
@@ -211,7 +212,7 @@ def _run(options: argparse.Namespace) -> None:
     report = evaluator.report(
         {
             'network': checkpoint.title,
-            'data set': dataset.name,
+            'data set': f'{dataset.name}{remark}',
             'images': len(evaluator),
             'scored at': f'{options.at} size',
             'precision': options.precision,
@@ -225,7 +226,7 @@ def _run(options: argparse.Namespace) -> None:
         report,
         dataset.labels,
         title=f'{checkpoint.network.name} on {dataset.name}',
-        subtitle=f'{checkpoint.title}, {len(evaluator):,} images, scored at {options.at} size',
+        subtitle=f'{checkpoint.title}, {len(evaluator):,} images, scored at {options.at} size{remark}',
         pictures=pictures,
         losses=options.losses,
     )

@@ -87,7 +87,8 @@ def model_card(checkpoint: Checkpoint, reports: dict[str, Report]) -> str:
         'of the interdependent paper. From scratch: no pre-training.',
         '',
         f'**Trained on** {shares}. CamVid (Brostow et al.) gives masks and weak boxes (components of the mask), '
-        'driving_boxes (DAWN: road photos in fog, rain, snow and sand) boxes, the streets drawn by this project both.',
+        'driving_boxes (DAWN: road photos in fog, rain, snow and sand) boxes, the streets drawn by this project, which '
+        'are named cityscapes here for their layout, both.',
         f'Step {provenance["step"]:,} of {provenance["of"]:,} ({phases}), batches of {training["batch_size"]}. '
         'Test splits were only read.',
         '',

@@ -13,7 +13,7 @@ from typing import Literal
 from perception.errors import ConfigError, DatasetError
 from perception.labels import CITYSCAPES_11_3
 from perception.truth import CamVidAnnotations
-from perception.truth.camvid import CAMVID_CLASSES, WEAK_BOX_CLASSES
+from perception.truth.camvid import CAMVID_CLASSES, WEAK_BOX_CLASSES, WEAK_BOXES
 from training.data.dataset import SceneDataset, fingerprint_files
 from training.data.files import read_image, require_files, require_folder
 from training.data.sample import Sample, annotate
@@ -43,6 +43,7 @@ class CamVid(SceneDataset):
         if boxes not in ('weak', 'none'):
             raise ConfigError(f"CamVid takes boxes 'weak' or 'none'; got {boxes!r}.")
         self.name = f'camvid-{split}'
+        self.remark = WEAK_BOXES if boxes == 'weak' else ''
         self._root = Path(root)
         self._annotations = CamVidAnnotations(weak_boxes=boxes == 'weak', min_box_area_px=min_box_area_px)
         images = require_folder(self._root / split, 'CamVid images')

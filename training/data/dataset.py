@@ -22,10 +22,12 @@ class SceneDataset(Dataset[Sample], ABC):
     Attributes:
         name: Its name in DATASETS and its split, for example ``camvid-train``.
         labels: The label space that its class ids count in.
+        remark: What figures on it must say; empty: nothing.
     """
 
     name: str
     labels: LabelSpace
+    remark: str = ''
 
     @abstractmethod
     def __len__(self) -> int: ...

@@ -70,6 +70,9 @@ def _timelines(report: ReplayReport, timing: Timing) -> list[Section]:
     ]
     latency = _line('latency', seconds, timing.latency_ms)
     stages = [_line(stage, seconds, timing.stages_ms[stage]) for stage in PERCEIVING]
+    note = 'From the decoded image to its result, on the machine of this run.'
+    if report.scores.provenance.get('threads a frame') == 1:
+        note += ' Several frames were looked at at once: read what a vehicle would wait from --workers 1.'
     across = Axis(title='seconds into the recording', low=0, high=max(seconds) or 1.0)
     highest = max(value for _, value in latency.points) or 1.0
     return [
@@ -88,7 +91,7 @@ def _timelines(report: ReplayReport, timing: Timing) -> list[Section]:
         Section(
             title='Latency along the drive',
             half=True,
-            note='From the decoded image to its result, on the machine of this run.',
+            note=note,
             body=line_chart(
                 [latency, *stages],
                 across,

@@ -12,6 +12,7 @@ from perception.bag.truth_topics import BagTruth, find_truth_topics
 from perception.errors import DatasetError
 from perception.interfaces import GroundTruth, LabelSpace, StampedImage
 from perception.labels import CITYSCAPES_11_3
+from perception.truth.camvid import WEAK_BOXES
 from perception.truth.index_maps import ImageSize
 
 TOPICS, NOWHERE = 'topics', 'none'
@@ -74,7 +75,7 @@ class FolderTruth:
     """
 
     def __init__(self, folder: LabelledFolder, source: FrameSource, match: Match) -> None:
-        boxes = ', boxes weak (components of the mask)' if folder.weak_boxes else ''
+        boxes = f', {WEAK_BOXES}' if folder.weak_boxes else ''
         self.description = f'{folder.layout} {folder.split} by {match}{boxes}'
         self._files = folder.files
         self._by_stamp = {file.stamp_ns: file for file in folder.files} if match == 'stamp' else None

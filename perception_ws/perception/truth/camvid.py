@@ -3,7 +3,7 @@
 A picture of 8 bit, 0..10 in the order of CAMVID_CLASSES; 11 or 255 unlabelled.
 
 CamVid has no boxes. Weak boxes are those of the connected components of cars, pedestrians and bicyclists: objects that
-touch are one box, and an object behind a pole is two. Any figure on them must say so.
+touch are one box, and an object behind a pole is two.
 
 The bicyclist class is rider and bicycle in one region. Its box covers both, so it is labelled bicycle/motorcycle: as a
 person/rider it would teach boxes that reach down to the wheels, and two boxes of one extent would be wrong twice.
@@ -45,6 +45,8 @@ WEAK_BOX_CLASSES = {
     'rider/cycle': 'bicycle/motorcycle',
 }
 """Detection class of the components of a segmentation class."""
+WEAK_BOXES = 'boxes weak (components of the mask)'
+"""What figures on them must say."""
 _UNKNOWN = 254
 
 
