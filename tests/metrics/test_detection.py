@@ -137,4 +137,4 @@ def test_refuses_what_does_not_belong_together():
         scorer.prepare(no_detections(), GroundTruth(boxes_xyxy=np.zeros((2, 4), np.float32), labels=np.zeros(1, int)))
     with pytest.raises(ConfigError, match='True box has class 3'):
         scorer.prepare(no_detections(), GroundTruth(boxes_xyxy=np.ones((1, 4), np.float32), labels=np.array([3])))
-    assert scorer.frames == []
+    assert scorer.table.images == len(scorer.table.found) == 0

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from numpy.typing import DTypeLike
 
 from perception.errors import ConfigError, ShapeError
 from perception.interfaces import Detections, GroundTruth
@@ -24,70 +25,79 @@ RECALL_LEVELS: tuple[float, ...] = tuple(np.linspace(0, 1, 101).tolist())
 
 
 @dataclass(frozen=True, kw_only=True)
-class BoxFrame:
-    """One image's boxes, found and true, as corner and size: what the scores over all images need to keep."""
+class BoxTable:
+    """Boxes of some images, found and true: all that the scores need of them. Column 0 is the image, from 0."""
 
-    found_xywh: np.ndarray
-    """(N, 4) float64."""
-    scores: np.ndarray
-    """(N,)"""
-    labels: np.ndarray
-    """(N,)"""
-    true_xywh: np.ndarray
-    """(G, 4) float64."""
-    true_labels: np.ndarray
-    """(G,)"""
-    ignored_xywh: np.ndarray
-    """(M, 4) float64."""
+    found: np.ndarray
+    """(N, 7) float32: image, class, score, x1, y1, x2, y2."""
+    true: np.ndarray
+    """(G, 6) float64: image, class, x1, y1, x2, y2."""
+    ignored: np.ndarray
+    """(M, 5) float64: image, x1, y1, x2, y2."""
+    images: int
 
 
 class DetectionScorer:
-    """Accumulates boxes; its memory is some 5 kB per image with 100 detections."""
+    """Accumulates boxes; its memory is some 3 kB per image with 100 detections."""
 
     def __init__(self, classes: tuple[str, ...]) -> None:
         self.classes = classes
-        self.frames: list[BoxFrame] = []
+        self._found, self._true, self._ignored = _Rows(7, np.float32), _Rows(6, np.float64), _Rows(5, np.float64)
+        self._images = 0
 
-    def prepare(self, detections: Detections, truth: GroundTruth) -> BoxFrame:
+    @property
+    def table(self) -> BoxTable:
+        """Everything added so far."""
+        return BoxTable(
+            found=self._found.view(), true=self._true.view(), ignored=self._ignored.view(), images=self._images
+        )
+
+    def prepare(self, detections: Detections, truth: GroundTruth) -> BoxTable:
         """Check and copy one image's boxes, without taking them in.
 
         Raises:
             ShapeError: If the truth's arrays do not belong together.
             ConfigError: If a label is not in the label space.
         """
-        frame = _box_frame(detections, truth)
-        for which, labels in (('Detected', frame.labels), ('True', frame.true_labels)):
+        image = _one_image(detections, truth)
+        for which, labels in (('Detected', image.found[:, 1]), ('True', image.true[:, 1])):
             unknown = labels[(labels < 0) | (labels >= len(self.classes))]
             if len(unknown):
                 raise ConfigError(
                     f'{which} box has class {int(unknown[0])}, but the label space has {len(self.classes)} detection '
                     'classes. Evaluate with the label space that both use.'
                 )
-        return frame
+        return image
 
-    def add(self, frame: BoxFrame) -> Score:
+    def add(self, image: BoxTable) -> Score:
         """Take one image in; returns its AP50 by itself."""
-        self.frames.append(frame)
-        present = np.unique(frame.true_labels).tolist()
-        return _average_classes([_average(_evaluate([frame], label, [0.5])[0][:, :, 0]) for label in present])
+        self._append(image)
+        present = np.unique(image.true[:, 1]).tolist()
+        return _average_classes([_average(_evaluate(image, label, [0.5])[0][:, :, 0]) for label in present])
 
     def merge(self, other: DetectionScorer) -> None:
         """Take over what another scorer has seen, behind what is here."""
-        self.frames.extend(other.frames)
+        self._append(other.table)
+
+    def _append(self, table: BoxTable) -> None:
+        rows = ((self._found, table.found), (self._true, table.true), (self._ignored, table.ignored))
+        for kept, more in rows:
+            kept.append(more, first_image=self._images)
+        self._images += table.images
 
     def scores(self) -> DetectionScores:
         """The scores over everything added."""
         kinds = range(len(self.classes))
         thresholds = np.linspace(0.5, 0.95, 10).tolist()
         # Class by class, because the evaluator takes 1 kB for every box.
-        tables = [_evaluate(self.frames, kind, thresholds) for kind in kinds]
+        boxes = self.table
+        tables = [_evaluate(boxes, kind, thresholds) for kind in kinds]
         ap50 = tuple(_average(precision[0, :, 0]) for precision, _ in tables)
         ap = tuple(_average(precision[:, :, 0]) for precision, _ in tables)
         by_size = {
             size: tuple(_average(precision[:, :, place]) for precision, _ in tables)
             for place, size in enumerate(SIZES, start=1)
         }
-        boxes = tuple(sum(int((frame.true_labels == kind).sum()) for frame in self.frames) for kind in kinds)
         return DetectionScores(
             classes=self.classes,
             ap50=ap50,
@@ -98,50 +108,63 @@ class DetectionScorer:
             mean_ap_by_size={size: _average_classes(scores) for size, scores in by_size.items()},
             recall_levels=RECALL_LEVELS,
             curves=tuple(_curve(precision[0, :, 0], confidence[0, :, 0]) for precision, confidence in tables),
-            boxes=boxes,
-            ignore_regions=sum(len(frame.ignored_xywh) for frame in self.frames),
-            detections=sum(len(frame.scores) for frame in self.frames),
-            images=len(self.frames),
+            boxes=tuple(int((boxes.true[:, 1] == kind).sum()) for kind in kinds),
+            ignore_regions=len(boxes.ignored),
+            detections=len(boxes.found),
+            images=boxes.images,
         )
 
 
-def _box_frame(detections: Detections, truth: GroundTruth) -> BoxFrame:
+class _Rows:
+    """An array that grows at its end. Its few large blocks leave the memory between other arrays free."""
+
+    def __init__(self, width: int, dtype: DTypeLike) -> None:
+        self._content = np.empty((0, width), dtype)
+        self._length = 0
+
+    def append(self, rows: np.ndarray, first_image: int) -> None:
+        end = self._length + len(rows)
+        if end > len(self._content):
+            larger = np.empty((max(2 * end, 1024), self._content.shape[1]), self._content.dtype)
+            larger[: self._length] = self.view()
+            self._content = larger
+        self._content[self._length : end] = rows
+        self._content[self._length : end, 0] += first_image
+        self._length = end
+
+    def view(self) -> np.ndarray:
+        return self._content[: self._length]
+
+
+def _one_image(detections: Detections, truth: GroundTruth) -> BoxTable:
     boxes, labels = truth.boxes_xyxy, truth.labels
     if boxes is None or labels is None or boxes.ndim != 2 or boxes.shape[1] != 4 or labels.shape != boxes.shape[:1]:
         found = [None if array is None else array.shape for array in (boxes, labels)]
         raise ShapeError(f'True boxes must be (G, 4) with labels (G,); got {found[0]} and {found[1]}.')
-    ignored = truth.ignore_boxes_xyxy
-    return BoxFrame(
-        found_xywh=_xywh(detections.boxes_xyxy),
-        scores=detections.scores.copy(),
-        labels=detections.labels.copy(),
-        true_xywh=_xywh(boxes),
-        true_labels=labels.astype(np.int64),
-        ignored_xywh=_xywh(np.zeros((0, 4)) if ignored is None else ignored),
+    ignored = np.zeros((0, 4)) if truth.ignore_boxes_xyxy is None else truth.ignore_boxes_xyxy.reshape(-1, 4)
+    return BoxTable(
+        found=np.column_stack(
+            (np.zeros(len(detections)), detections.labels, detections.scores, detections.boxes_xyxy.reshape(-1, 4))
+        ).astype(np.float32),
+        true=np.column_stack((np.zeros(len(boxes)), labels, boxes)),
+        ignored=np.column_stack((np.zeros(len(ignored)), ignored)),
+        images=1,
     )
 
 
-def _xywh(boxes_xyxy: np.ndarray) -> np.ndarray:
-    """COCO's box: corner and size."""
-    boxes = boxes_xyxy.astype(np.float64).reshape(-1, 4)
-    return np.concatenate((boxes[:, :2], boxes[:, 2:] - boxes[:, :2]), axis=1)
-
-
-def _evaluate(frames: Sequence[BoxFrame], kind: int, thresholds: list[float]) -> tuple[np.ndarray, np.ndarray]:
+def _evaluate(boxes: BoxTable, kind: int, thresholds: list[float]) -> tuple[np.ndarray, np.ndarray]:
     """Run the evaluator on one class; precision and score threshold, both (T, R, S), -1 where there is no truth."""
     library = require('faster_coco_eval')
-    images = [{'id': index} for index in range(1, len(frames) + 1)]
+    images = [{'id': index} for index in range(1, boxes.images + 1)]
     true: list[dict[str, Any]] = []
     found: list[dict[str, Any]] = []
-    for image, frame in enumerate(frames, start=1):
-        for box in frame.true_xywh[frame.true_labels == kind].tolist():
-            true.append(_annotation(true, image, box, iscrowd=0))
-        # A crowd of every class: detections in it are neither right nor wrong.
-        for box in frame.ignored_xywh.tolist():
-            true.append(_annotation(true, image, box, iscrowd=1))
-        ours = frame.labels == kind
-        for box, score in zip(frame.found_xywh[ours].tolist(), frame.scores[ours].tolist(), strict=True):
-            found.append(_annotation(found, image, box, score=score))
+    for image, _, *box in boxes.true[boxes.true[:, 1] == kind].tolist():
+        true.append(_annotation(true, image, box, iscrowd=0))
+    # A crowd of every class: detections in it are neither right nor wrong.
+    for image, *box in boxes.ignored.tolist():
+        true.append(_annotation(true, image, box, iscrowd=1))
+    for image, _, score, *box in boxes.found[boxes.found[:, 1] == kind].tolist():
+        found.append(_annotation(found, image, box, score=score))
     truth, detections = (
         library.COCO({'images': images, 'categories': [{'id': 1, 'name': 'class'}], 'annotations': annotations})
         for annotations in (true, found)
@@ -157,9 +180,18 @@ def _evaluate(frames: Sequence[BoxFrame], kind: int, thresholds: list[float]) ->
     return precision[:, :, 0, :, -1], scores[:, :, 0, :, -1]
 
 
-def _annotation(before: list[dict[str, Any]], image: int, box_xywh: list[float], **rest: float) -> dict[str, Any]:
-    area = box_xywh[2] * box_xywh[3]
-    return {'id': len(before) + 1, 'image_id': image, 'category_id': 1, 'bbox': box_xywh, 'area': area, **rest}
+def _annotation(before: list[dict[str, Any]], image: float, box_xyxy: list[float], **rest: float) -> dict[str, Any]:
+    """COCO's, whose boxes are corner and size and whose ids count from 1."""
+    left, top, right, bottom = box_xyxy
+    width, height = right - left, bottom - top
+    return {
+        'id': len(before) + 1,
+        'image_id': int(image) + 1,
+        'category_id': 1,
+        'bbox': [left, top, width, height],
+        'area': width * height,
+        **rest,
+    }
 
 
 def _average(precision: np.ndarray) -> Score:

@@ -57,7 +57,7 @@ class Evaluator:
             }
         if boxes is not None:
             score['ap50'] = self._detection.add(boxes)
-            score |= {'boxes': len(boxes.true_labels), 'detections': len(boxes.labels)}
+            score |= {'boxes': len(boxes.true), 'detections': len(boxes.found)}
         frame = FrameScore(**score)
         self._frames.append(frame)
         return frame
