@@ -1,5 +1,6 @@
 import contextlib
 import io
+import pickle
 
 import numpy as np
 import pytest
@@ -138,3 +139,17 @@ def test_refuses_what_does_not_belong_together():
     with pytest.raises(ConfigError, match='True box has class 3'):
         scorer.prepare(no_detections(), GroundTruth(boxes_xyxy=np.ones((1, 4), np.float32), labels=np.array([3])))
     assert scorer.table.images == len(scorer.table.found) == 0
+
+
+def test_takes_over_from_another_process_even_when_that_is_read_only():
+    random = np.random.default_rng(3)
+    truths = [draw_truth(random) for _ in range(4)]
+    whole, first, second = (DetectionScorer(NAMES) for _ in range(3))
+    for index, truth in enumerate(truths):
+        found = draw_detections(random, truth)
+        for scorer in (whole, first if index < 2 else second):
+            scorer.add(scorer.prepare(found, truth))
+    for rows in (first._found, first._true, first._ignored):
+        rows._content.flags.writeable = False
+    first.merge(pickle.loads(pickle.dumps(second)))
+    assert first.scores() == whole.scores()

@@ -95,7 +95,7 @@ def test_the_merged_report_is_that_of_one_process(bags: list[Path], tiny_checkpo
 @pytest.mark.timeout(180)
 @pytest.mark.usefixtures('two_workers')
 def test_a_worker_that_is_killed_costs_a_retry(bags: list[Path], tiny_checkpoint_path: Path, tmp_path: Path) -> None:
-    draw_camvid(tmp_path / 'long', 'test', 300)
+    draw_camvid(tmp_path / 'long', 'test', 150)
     paths = [*bags, tmp_path / 'long' / 'test']
     output, killed, over = tmp_path / 'fleet', [], Event()
 
@@ -136,10 +136,10 @@ def test_a_recording_that_fails_costs_no_other(bags: list[Path], tiny_checkpoint
 
 @pytest.mark.timeout(120)
 def test_a_stopped_fleet_leaves_a_report_that_says_so(tiny_checkpoint_path: Path, tmp_path: Path) -> None:
-    draw_camvid(tmp_path / 'long', 'test', 2000)
+    draw_camvid(tmp_path / 'long', 'test', 600)
     command = [sys.executable, '-m', 'perception.cli', 'replay', tmp_path / 'long' / 'test', '--output', tmp_path / 'a']
     process = subprocess.Popen(
-        [*map(str, command), '--model', str(tiny_checkpoint_path), '--ray', 'local', '--frames', '2000'],
+        [*map(str, command), '--model', str(tiny_checkpoint_path), '--ray', 'local'],
         stderr=subprocess.PIPE,
         stdout=subprocess.DEVNULL,
         text=True,
@@ -148,7 +148,7 @@ def test_a_stopped_fleet_leaves_a_report_that_says_so(tiny_checkpoint_path: Path
     )
     assert process.stderr is not None
     shown = ''
-    while not re.search(r' [1-9]\d*/2000', shown):
+    while not re.search(r' [1-9]\d*/600', shown):
         read = process.stderr.read(20)
         assert read, shown
         shown += read
@@ -157,7 +157,7 @@ def test_a_stopped_fleet_leaves_a_report_that_says_so(tiny_checkpoint_path: Path
     assert process.wait(60) == 130
     report = ReplayReport.load(tmp_path / 'a')
     assert 'signal' in report.ended_by
-    assert 0 < len(report.agreement) < 2000
+    assert 0 < len(report.agreement) < 600
 
 
 @pytest.mark.timeout(120)

@@ -124,7 +124,8 @@ class _Rows:
 
     def append(self, rows: np.ndarray, first_image: int) -> None:
         end = self._length + len(rows)
-        if end > len(self._content):
+        # Ray hands out arrays of other processes read-only.
+        if end > len(self._content) or not self._content.flags.writeable:
             larger = np.empty((max(2 * end, 1024), self._content.shape[1]), self._content.dtype)
             larger[: self._length] = self.view()
             self._content = larger

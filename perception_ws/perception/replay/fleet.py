@@ -90,8 +90,8 @@ class Fleet:
                 ray.init(self.address, **quiet)
         except (ConnectionError, RuntimeError, ValueError, OSError) as error:
             raise ConfigError(
-                f'--ray {self.address}: no Ray cluster answers there ({error}). Start one with `ray start --head`, or '
-                f'give --ray {LOCAL}.'
+                f'--ray {self.address}: no Ray cluster answers there ({error}). Start one with `ray start --head`; if '
+                f'it wants a token, set RAY_AUTH_MODE=token; or give --ray {LOCAL}.'
             ) from error
 
     def _knock(self) -> None:
