@@ -19,7 +19,7 @@ from torch.optim import Optimizer
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from tqdm import tqdm
 
-from perception.checkpoint import save_checkpoint
+from perception.checkpoint import load_checkpoint, save_checkpoint
 from perception.interfaces import NetworkOutput, PerceptionNetwork
 from training.configuration import TrainingConfig, config_values
 from training.criterion import Criterion, CriterionConfig
@@ -80,6 +80,8 @@ class Trainer:
         self.progress = Progress()
         self.stop_requested = False
         self._saved_optimizer: dict[str, Any] | None = None
+        # A run's figures repeat only if the runs before it are known, too.
+        self._started_from = load_checkpoint(config.start_from).provenance if config.start_from else {}
 
     def restore(self, state: dict[str, Any]) -> None:
         """Continue from a saved state."""
@@ -235,6 +237,8 @@ class Trainer:
             'training': config_values(self.config),
             'environment': describe_environment(),
         }
+        if self._started_from:
+            provenance['started_from'] = self._started_from
         save_checkpoint(self.folder.path / name, network, provenance)
 
 

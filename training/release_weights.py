@@ -42,7 +42,7 @@ def clean_provenance(provenance: dict[str, Any]) -> dict[str, Any]:
     for key in ('data', 'validation'):
         kept[key] = [{name: value for name, value in data.items() if name != 'root'} for data in training.get(key, [])]
     environment = provenance.get('environment', {})
-    return {
+    cleaned = {
         'step': provenance.get('step'),
         'of': provenance.get('of'),
         'phase': provenance.get('phase'),
@@ -50,6 +50,9 @@ def clean_provenance(provenance: dict[str, Any]) -> dict[str, Any]:
         'commit': environment.get('commit', ''),
         'training': kept,
     }
+    if 'started_from' in provenance:
+        cleaned['started_from'] = clean_provenance(provenance['started_from'])
+    return cleaned
 
 
 def release(checkpoint: Checkpoint, output: Path) -> Checkpoint:
@@ -78,7 +81,6 @@ def model_card(checkpoint: Checkpoint, reports: dict[str, Report]) -> str:
     training = provenance['training']
     parameters = sum(parameter.numel() for parameter in checkpoint.network.parameters())
     shares = ', '.join(f'{entry["name"]} {entry["split"]}' for entry in training['data'])
-    phases = '; '.join(f'{phase["name"]} {phase["iterations"]:,} steps' for phase in training['phases'])
     height, width = checkpoint.network.input_spec.image_hw
     lines = [
         f'# {checkpoint.title}',
@@ -89,8 +91,7 @@ def model_card(checkpoint: Checkpoint, reports: dict[str, Report]) -> str:
         f'**Trained on** {shares}. CamVid (Brostow et al.) gives masks and weak boxes (components of the mask), '
         'driving_boxes (DAWN: road photos in fog, rain, snow and sand) boxes, the streets drawn by this project, which '
         'are named cityscapes here for their layout, both.',
-        f'Step {provenance["step"]:,} of {provenance["of"]:,} ({phases}), batches of {training["batch_size"]}. '
-        'Test splits were only read.',
+        f'{_describe_runs(provenance)}. Test splits were only read.',
         '',
         '**Licence of the weights**: for research only, since CamVid and DAWN are. The code is Apache-2.0.',
         '',
@@ -116,6 +117,16 @@ def model_card(checkpoint: Checkpoint, reports: dict[str, Report]) -> str:
         '',
     ]
     return '\n'.join(lines)
+
+
+def _describe_runs(provenance: dict[str, Any]) -> str:
+    """The run, after those whose weights it started from."""
+    training = provenance['training']
+    phases = '; '.join(f'{phase["name"]} {phase["iterations"]:,} steps' for phase in training['phases'])
+    size = training['batch_size']
+    run = f'Step {provenance["step"]:,} of {provenance["of"]:,} ({phases}), batches of {size}'
+    earlier = provenance.get('started_from')
+    return f'{_describe_runs(earlier)}. Then with other settings: {run[0].lower()}{run[1:]}' if earlier else run
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -37,6 +37,7 @@ def trained(tmp_path: Path) -> Path:
         'training': config_values(config),
         'environment': {'command': ['staged_train.py', '--output', SECRET], 'commit': 'abc123'},
     }
+    provenance['started_from'] = provenance | {'step': 3, 'of': 4}
     save_checkpoint(tmp_path / 'best.safetensors', build_tiny_network(), provenance)
     return tmp_path / 'best.safetensors'
 
@@ -57,6 +58,7 @@ def test_the_machine_leaves_no_trace(trained: Path, tmp_path: Path) -> None:
     assert SECRET.encode() not in (tmp_path / 'small.safetensors').read_bytes()
     assert released.provenance['training']['data'][0]['name'] == 'camvid'
     assert (released.provenance['step'], released.provenance['commit']) == (7, 'abc123')
+    assert released.provenance['started_from']['step'] == 3
 
 
 def test_the_card_gives_the_figures(trained: Path, tmp_path: Path) -> None:
@@ -69,7 +71,8 @@ def test_the_card_gives_the_figures(trained: Path, tmp_path: Path) -> None:
     assert f'# interdependent@{released.digest}' in card
     assert '| mIoU | 100.0 |' in card
     assert '| AP50 | n/a |' in card
-    assert 'Step 7 of 9' in card
+    assert 'Step 3 of 4' in card
+    assert 'Then with other settings: step 7 of 9' in card
     assert 'camvid train' in card
 
 

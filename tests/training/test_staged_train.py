@@ -105,6 +105,8 @@ def test_phase_three_changes_no_bit_of_the_frozen_parts(config_file: Path, tmp_p
     before, after = _weights(joint), _weights(frozen)
     changed = {name.split('.')[0] for name in before if not torch.equal(before[name], after[name])}
     assert changed == {'detection_head'}
+    earlier = load_checkpoint(frozen / 'last.safetensors').provenance['started_from']
+    assert earlier == load_checkpoint(joint / 'last.safetensors').provenance
 
 
 def test_a_loss_that_is_not_a_number_stops_with_its_name(config_file: Path, tmp_path: Path) -> None:
