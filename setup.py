@@ -29,6 +29,7 @@ setup(
         'opencv-python-headless>=4.6',
         'safetensors>=0.4',
         'rosbags>=0.10',
+        'simplejpeg>=1.7',
         'PyYAML',
         'tqdm',
         'tabulate',

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import array
+import io
 import struct
 import sys
 import types
@@ -11,6 +12,7 @@ from types import SimpleNamespace
 
 import cv2
 import numpy as np
+import PIL.Image
 import pytest
 from rosbags.typesys import Stores, get_typestore
 
@@ -342,6 +344,33 @@ def test_orientation_tag_is_ignored() -> None:
     turned = jpeg[:2] + b'\xff\xe1' + struct.pack('>H', len(tag) + 2) + tag + jpeg[2:]
     assert cv2.imdecode(np.frombuffer(turned, np.uint8), cv2.IMREAD_COLOR).shape == (16, 8, 3)
     assert decode_picture(turned).pixels.shape == (8, 16, 3)
+
+
+@pytest.mark.parametrize('mode', ['RGB', 'L', 'CMYK'])
+@pytest.mark.parametrize('options', [{}, {'progressive': True}, {'subsampling': 0}, {'subsampling': 2, 'quality': 40}])
+def test_jpeg_equals_opencv_to_the_bit(mode: str, options: dict[str, object]) -> None:
+    content = io.BytesIO()
+    PIL.Image.fromarray(draw_smooth(37, 53)).convert(mode).save(content, 'JPEG', **options)
+    decoded = decode_picture(content.getvalue())
+    wanted = cv2.imdecode(np.frombuffer(content.getvalue(), np.uint8), cv2.IMREAD_COLOR)
+    np.testing.assert_array_equal(decoded.to_rgb(), wanted[..., ::-1])
+
+
+@pytest.mark.parametrize('junk', [b'\xff', b'\0', b'\x55'])
+def test_a_jpeg_damaged_inside_is_refused(junk: bytes) -> None:
+    """OpenCV decodes these to pictures that are grey from the damage on."""
+    jpeg = compress('.jpg', draw(240, 320))
+    broken = jpeg[: len(jpeg) // 2] + junk * 2000 + jpeg[len(jpeg) // 2 + 2000 :]
+    assert cv2.imdecode(np.frombuffer(broken, np.uint8), cv2.IMREAD_COLOR) is not None
+    with pytest.raises(ImageError, match='is damaged') as caught:
+        decode_picture(broken)
+    assert caught.value.reason == 'undecodable'
+
+
+def test_bytes_too_many_in_a_jpeg_are_tolerated() -> None:
+    jpeg = compress('.jpg', draw_smooth(24, 32))
+    padded = jpeg[:-2] + bytes(7) + jpeg[-2:]
+    np.testing.assert_array_equal(decode_picture(padded).pixels, decode_picture(jpeg).pixels)
 
 
 @pytest.mark.parametrize('kind', ['.jpg', '.png'])

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple, TypedDict
 
 import cv2
 import numpy as np
+import simplejpeg
 
 from perception.errors import ImageError, ShapeError
 from perception.image_messages.decoded import DecodedImage, as_byte_array, view_bytes
@@ -20,6 +21,8 @@ from perception.interfaces import PixelOrder
 
 MAX_PIXELS = 100_000_000
 """Compressed pictures that unpack to more than this are refused before they are decoded."""
+_HARMLESS = re.compile(r'\b\d{1,2} extraneous bytes before marker|Adobe color transform')
+"""What decoders warn of though no pixel is wrong: many webcams pad their pictures. More bytes are lost content."""
 
 
 class CompressedImageFields(TypedDict):
@@ -30,7 +33,7 @@ class CompressedImageFields(TypedDict):
 
 
 def decode_compressed_image(message: Any) -> DecodedImage:
-    """Decode a sensor_msgs/CompressedImage: JPEG, PNG (8 or 16 bit) or BMP, to BGR or, where the picture is grey, MONO.
+    """Decode a sensor_msgs/CompressedImage: JPEG, PNG (8 or 16 bit) or BMP, to RGB, BGR or, where it is grey, MONO.
 
     Raises:
         ImageError: As ``decode_picture``; also ``unsupported_compression`` for compressedDepth.
@@ -47,8 +50,8 @@ def decode_picture(data: bytes, format_name: str = '') -> DecodedImage:
     The orientation tag is ignored: calibration and masks belong to the pixels as they are stored.
 
     Raises:
-        ImageError: With reason ``undecodable`` (empty or junk), ``truncated`` (no end marker), ``too_large`` or
-            ``unsupported_compression`` (a format whose size cannot be checked before decoding).
+        ImageError: With reason ``undecodable`` (empty, junk or damaged), ``truncated`` (no end marker), ``too_large``
+            or ``unsupported_compression`` (a format whose size cannot be checked before decoding).
     """
     what = f'picture of {len(data)} bytes (format {format_name!r})'
     # Checked before OpenCV sees the bytes: many of its versions fill what a cut JPEG lacks with grey, silently.
@@ -66,7 +69,25 @@ def decode_picture(data: bytes, format_name: str = '') -> DecodedImage:
         raise ImageError('undecodable', f'A {what} has no readable header.') from error
     if height * width > MAX_PIXELS:
         raise ImageError('too_large', f'A {what} unpacks to {height}x{width}; the limit is {MAX_PIXELS} pixels.')
-    return _imdecode(data, what)
+    return kind.decode(data, what)
+
+
+def _decode_jpeg(data: bytes, what: str) -> DecodedImage:
+    # Not by OpenCV, which fills what is damaged with grey and says nothing. The pixels are the same.
+    try:
+        colors = simplejpeg.decode_jpeg_header(data, strict=False)[2]
+    except ValueError:
+        colors = ''  # a rare subsampling
+    if colors not in ('Gray', 'YCbCr', 'RGB'):
+        return _imdecode(data, what)
+    target = 'GRAY' if colors == 'Gray' else 'RGB'
+    try:
+        pixels = simplejpeg.decode_jpeg(data, target)
+    except ValueError as error:
+        if not _HARMLESS.search(str(error)):
+            raise ImageError('undecodable', f'The {what} is damaged: {error}.') from error
+        pixels = simplejpeg.decode_jpeg(data, target, strict=False)
+    return DecodedImage(pixels[:, :, 0], PixelOrder.MONO) if target == 'GRAY' else DecodedImage(pixels, PixelOrder.RGB)
 
 
 def _imdecode(data: bytes, what: str) -> DecodedImage:
@@ -111,12 +132,13 @@ class _PictureKind(NamedTuple):
     begin: bytes
     end: bytes
     read_size: Callable[[bytes], tuple[int, int]]
+    decode: Callable[[bytes, str], DecodedImage]
 
 
 _PICTURE_KINDS = (
-    _PictureKind(b'\xff\xd8', b'\xff\xd9', _jpeg_size),
-    _PictureKind(b'\x89PNG\r\n\x1a\n', b'IEND\xaeB`\x82', _png_size),
-    _PictureKind(b'BM', b'', _bmp_size),
+    _PictureKind(b'\xff\xd8', b'\xff\xd9', _jpeg_size, _decode_jpeg),
+    _PictureKind(b'\x89PNG\r\n\x1a\n', b'IEND\xaeB`\x82', _png_size, _imdecode),
+    _PictureKind(b'BM', b'', _bmp_size, _imdecode),
 )
 
 
