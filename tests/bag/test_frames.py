@@ -133,7 +133,7 @@ def test_what_cannot_be_opened(tmp_path: Path) -> None:
     with pytest.raises(RecordingError, match=r'Did you mean .*notes\.txt'):
         open_frames(tmp_path / 'note.txt')
     (tmp_path / 'drive_0.mcap').write_bytes(b'')
-    with pytest.raises(RecordingError, match='reindex'):
+    with pytest.raises(RecordingError, match='is empty'):
         open_frames(tmp_path)
 
 

@@ -3,21 +3,20 @@
 from __future__ import annotations
 
 import logging
-import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import cv2
 
 from perception.bag.reader import BagFrames
-from perception.bag.source import FrameSource, OnSkip, require_exists
+from perception.bag.recording import BAG_SUFFIXES, is_bag
+from perception.bag.source import FrameSource, OnSkip, counting_order, require_exists
 from perception.errors import ConfigError, ImageError, RecordingError
 from perception.image_messages import decode_picture
 from perception.interfaces import StampedImage
 
 logger = logging.getLogger(__name__)
 
-BAG_SUFFIXES = ('.mcap', '.db3', '.bag')
 IMAGE_SUFFIXES = ('.jpg', '.jpeg', '.png', '.bmp')
 VIDEO_SUFFIXES = ('.mp4', '.avi', '.mkv', '.mov', '.m4v', '.webm', '.mpg', '.mpeg')
 
@@ -28,7 +27,7 @@ def open_frames(
     """Open a recording of any kind, told by its name.
 
     Args:
-        source: Bag (folder with metadata.yaml, or .mcap, .db3, .bag), folder of images, image file or video file.
+        source: Bag (folder, or .mcap, .db3, .bag), folder of images, image file or video file.
         topic: Image topic of a bag; None takes the only one there is.
         rate_hz: Frame rate for images in a folder, which carry no time, and for videos that do not say theirs.
         on_skip: Called for each frame that cannot be decoded.
@@ -41,7 +40,7 @@ def open_frames(
     require_exists(path)
     if rate_hz <= 0:
         raise ConfigError(f'The frame rate is {rate_hz} Hz; it must be above zero.')
-    if (path / 'metadata.yaml').exists() or (path.is_file() and path.suffix in BAG_SUFFIXES):
+    if is_bag(path):
         return BagFrames(path, topic, on_skip=on_skip)
     if topic is not None:
         raise ConfigError(f'{path} is no bag, so it has no topic {topic!r}. Leave the topic out.')
@@ -55,7 +54,7 @@ def open_frames(
 
 
 _KNOWN_KINDS = (
-    f'Expected a bag (folder with metadata.yaml, {", ".join(BAG_SUFFIXES)}), a folder of images, '
+    f'Expected a bag (folder, {", ".join(BAG_SUFFIXES)}), a folder of images, '
     f'an image ({", ".join(IMAGE_SUFFIXES)}) or a video ({", ".join(VIDEO_SUFFIXES)}).'
 )
 
@@ -66,21 +65,12 @@ def list_images(folder: Path) -> list[Path]:
     Raises:
         RecordingError: If there are none.
     """
-    entries = sorted(folder.iterdir(), key=lambda entry: _counting_order(entry.name))
+    entries = sorted(folder.iterdir(), key=lambda entry: counting_order(entry.name))
     images = [entry for entry in entries if entry.suffix.lower() in IMAGE_SUFFIXES and entry.is_file()]
     if images:
         return images
-    if any(entry.suffix in BAG_SUFFIXES for entry in entries):
-        raise RecordingError(
-            f'{folder} holds a bag without metadata.yaml, as a recording that was cut short leaves it. '
-            'Run `ros2 bag reindex` on it, or name the file inside.'
-        )
     found = ', '.join(entry.name for entry in entries[:5]) + (', ...' if len(entries) > 5 else '')
     raise RecordingError(f'{folder} holds no images, only: {found or "nothing"}. {_KNOWN_KINDS}')
-
-
-def _counting_order(name: str) -> list[tuple[int, str]]:
-    return [(int(part), '') if part.isdecimal() else (-1, part) for part in re.split(r'(\d+)', name)]
 
 
 class ImageFrames(FrameSource):

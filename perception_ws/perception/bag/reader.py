@@ -38,7 +38,7 @@ def read_frames(bag: Path | str, topic: str | None = None, *, on_skip: OnSkip | 
     """Read the frames of one image topic of a bag.
 
     Args:
-        bag: Folder with metadata.yaml, or a single .mcap, .db3 or (ROS 1) .bag file.
+        bag: Folder, or a single .mcap, .db3 or (ROS 1) .bag file.
         topic: Name of the image topic; None takes the only one there is.
         on_skip: Called for each frame that cannot be decoded; without it the first of each kind is logged.
 
@@ -46,7 +46,8 @@ def read_frames(bag: Path | str, topic: str | None = None, *, on_skip: OnSkip | 
         Frames in the order of recording. Their stamp is the header's, or the time of receipt where that is zero.
 
     Raises:
-        RecordingError: If the bag is missing or damaged (also while iterating), or does not hold such a topic.
+        RecordingError: If the bag is missing or damaged (also while iterating: a cut is told behind the frames that are
+            left), or does not hold such a topic.
     """
     return iter(BagFrames(bag, topic, on_skip=on_skip))
 
@@ -87,7 +88,9 @@ class BagFrames(FrameSource):
                     image_rgb=image_rgb, stamp_ns=stamp_ns, frame_id=message.header.frame_id, source=self.topic
                 )
         if messages == 0:
-            raise damaged(self.path, ValueError(f'none of the {self.frame_count} messages of {self.topic} was found.'))
+            raise damaged(
+                self.path, RecordingError(f'none of the {self.frame_count} messages of {self.topic} was found')
+            )
         if messages != self.frame_count:
             # Only a warning: some recorders announce messages that they dropped later.
             logger.warning(

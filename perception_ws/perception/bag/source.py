@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import logging
+import re
 from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -63,14 +64,20 @@ class FrameSource(ABC):
             self._on_skip(stamp_ns, error)
 
 
+def counting_order(name: str) -> list[tuple[int, str]]:
+    """Sorts names as a person counts: frame_2 before frame_10."""
+    return [(int(part), '') if part.isdecimal() else (-1, part) for part in re.split(r'(\d+)', name)]
+
+
 def require_exists(path: Path) -> None:
     """Refuse a path where nothing is.
 
     Raises:
-        RecordingError: Naming the nearest name that does exist beside it.
+        RecordingError: Naming the whole path, and the nearest name that does exist beside it.
     """
     if path.exists():
         return
+    path = path.absolute()
     if not path.parent.is_dir():
         raise RecordingError(f'There is no {path}: its folder {path.parent} does not exist either.')
     close = difflib.get_close_matches(path.name, [entry.name for entry in path.parent.iterdir()], n=1)

@@ -22,6 +22,7 @@ import numpy as np
 from rosbags.interfaces import Connection
 
 from perception.bag.recording import (
+    CutShortError,
     deserialize,
     header_stamp_ns,
     open_recording,
@@ -142,7 +143,10 @@ class BagTruth:
         return found.truth
 
     def _read_one(self) -> None:
-        message = next(self._messages, None)
+        try:
+            message = next(self._messages, None)
+        except CutShortError:  # whoever reads the frames says so, when it has them all
+            message = None
         if message is None:
             self._ended = True
             return

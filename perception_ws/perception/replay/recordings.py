@@ -7,9 +7,10 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from perception.bag.frames import BAG_SUFFIXES, open_frames
+from perception.bag.frames import open_frames
 from perception.bag.labelled import Match
 from perception.bag.reader import camera_topics
+from perception.bag.recording import is_bag
 from perception.bag.source import FrameSource, OnSkip
 from perception.bag.truth_topics import camera_namespace
 from perception.errors import RecordingError
@@ -135,5 +136,4 @@ def open_streams(
 
 
 def _cameras(path: Path) -> Sequence[str | None]:
-    is_bag = (path / 'metadata.yaml').exists() or (path.is_file() and path.suffix in BAG_SUFFIXES)
-    return camera_topics(path) if is_bag else [None]
+    return camera_topics(path) if is_bag(path) else [None]
