@@ -105,11 +105,12 @@ def test_two_runs_write_the_same_bytes(replay: Any, bag: Path, tmp_path: Path) -
 def test_predictions_are_what_the_perceiver_says(
     replay: Any, bag: Path, tiny_checkpoint_path: Path, tmp_path: Path
 ) -> None:
-    assert replay(bag, 'a', '--score-threshold', 0.5) == 0
-    path = tmp_path / 'a' / 'predictions.mcap'
     perceiver = Perceiver(
         load_checkpoint(tiny_checkpoint_path), device='cpu', config=PostprocessConfig(score_threshold=SCORE_THRESHOLD)
     )
+    threshold = float(np.median(perceiver(next(read_frames(bag)).image_rgb).detections.scores))
+    assert replay(bag, 'a', '--score-threshold', threshold) == 0
+    path = tmp_path / 'a' / 'predictions.mcap'
     messages: dict[str, list[Any]] = {}
     with open_recording(path) as reader:
         for connection, stamp_ns, content in reader.messages():
@@ -126,7 +127,8 @@ def test_predictions_are_what_the_perceiver_says(
         result = perceiver(frame.image_rgb)
         stamp_ns, detections = messages['/camera/detections'][index]
         assert stamp_ns == frame.stamp_ns
-        assert len(detections.detections) == len(result.detections)
+        reported = int((result.detections.scores >= threshold).sum())
+        assert len(detections.detections) == reported < len(result.detections)
         first, box = detections.detections[0], result.detections.boxes_xyxy[0]
         assert first.bbox.center.position.x == pytest.approx((box[0] + box[2]) / 2)
         assert first.results[0].hypothesis.class_id == str(result.detections.labels[0])
@@ -169,6 +171,9 @@ def test_without_truth_there_are_statistics_and_agreement(replay: Any, bag: Path
     assert report.scores.segmentation.mean_iou is None
     assert sum(report.class_shares()) == pytest.approx(1)
     assert all(0 <= value <= 1 for value in report.mean_agreement() if value is not None)
+    page = (tmp_path / 'a' / 'report.html').read_text()
+    assert page.count('>photo</span>') == FRAMES  # beside what was predicted, by agreement
+    assert 'by how far boxes and mask agree' in page
 
 
 def test_every_camera_of_every_bag_is_replayed(replay: Any, data: Path, bag: Path, tmp_path: Path) -> None:
@@ -183,6 +188,83 @@ def test_every_camera_of_every_bag_is_replayed(replay: Any, data: Path, bag: Pat
     assert report.streams == (0,) * FRAMES + (1,) * FRAMES + (2,) * FRAMES
     assert report.with_truth == FRAMES
     assert report.truth[1:] == ('none', 'none')
+    page = (tmp_path / 'a' / 'report.html').read_text()
+    assert re.findall(r'class="mark-text"[^>]*>(\w+)<', page) == ['1', '2', '3'] * 2
+    assert page.count('<th scope="row">rig/right/image_raw</th>') == 1
+
+
+def test_a_recording_that_cannot_be_read_costs_no_other(
+    replay: Any, bag: Path, damaged_bag: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    for name in ('broken', 'empty'):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / 'drive.mcap').write_bytes(b'')
+    assert replay((bag, tmp_path / 'broken', damaged_bag), 'a') == 1
+    report = report_of(tmp_path / 'a')
+    assert report.stream_names == ('drive/camera/image/compressed', 'damaged/camera/image/compressed')
+    assert re.search(r'broken: .*drive\.mcap is empty', report.ended_by)
+    assert 'broken is left out' in caplog.text
+    assert replay((tmp_path / 'broken', tmp_path / 'empty'), 'b') == 1
+    assert not (tmp_path / 'b').exists()
+    assert replay((bag, tmp_path / 'nowhere'), 'b') == 1  # a slip of the hand
+    assert not (tmp_path / 'b').exists()
+
+
+def test_a_recording_given_under_two_names_is_noticed(
+    replay: Any, bag: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    shutil.copytree(bag, tmp_path / 'copy')
+    assert replay((bag, tmp_path / 'copy'), 'a', '--frames', 1) == 0
+    assert 'copy is drive, byte for byte; it counts twice' in caplog.text
+
+
+@pytest.mark.parametrize('content', [b'', b'x' * 50], ids=['nothing', 'junk'])
+def test_a_recording_without_a_usable_frame_is_no_success(
+    replay: Any, tmp_path: Path, content: bytes, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with BagWriter(tmp_path / 'bad') as writer:
+        for stamp_ns in (FIRST_NS, FIRST_NS + 1):
+            header = writer.create_header(stamp_ns)
+            data = np.frombuffer(content, np.uint8)
+            kind = 'sensor_msgs/msg/CompressedImage'
+            writer.write(
+                '/camera/image/compressed', kind, writer.create(kind, header=header, format='jpeg', data=data), stamp_ns
+            )
+    assert replay(tmp_path / 'bad', 'a') == 1
+    shown = capsys.readouterr()
+    assert 'No frame could be used' in shown.err
+    assert re.search(r'frames skipped +2 undecodable', shown.out)
+    assert 'first undecodable, bad/camera/image/compressed at 1700000000000000000 ns: A picture of' in shown.out
+
+
+def test_truth_that_fits_no_frame_is_no_success(
+    replay: Any, bag: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    draw_camvid(tmp_path / 'other', 'test', 2)
+    options = ['--truth', tmp_path / 'other', '--truth-match', 'stamp']
+    assert replay(bag, 'a', *options) == 1
+    assert 'do not end with a time in ns' in capsys.readouterr().err
+    for number, file in enumerate(sorted((tmp_path / 'other' / 'testannot').iterdir())):
+        file.rename(file.with_name(f'{FIRST_NS + 7 + number}.png'))
+    assert replay(bag, 'a', *options) == 1
+    assert f'None of the {FRAMES} frames has a truth (camvid test by stamp' in capsys.readouterr().err
+    assert replay(bag, 'b', '--truth', 'none') == 0  # none was wanted
+
+
+def test_what_is_read_is_not_written_into(
+    replay: Any, bag: Path, data: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for output in (bag, data):
+        assert replay(bag, str(output), '--truth', data) == 1
+        assert 'is what is to be read; name another folder' in capsys.readouterr().err
+    assert sorted(entry.suffix for entry in bag.iterdir()) == ['.mcap', '.yaml']
+
+
+def test_notes_beside_a_recording_change_nothing(replay: Any, bag: Path, tmp_path: Path) -> None:
+    shutil.copytree(bag, tmp_path / 'noted' / 'drive')
+    (tmp_path / 'noted' / 'drive' / 'NOTES.txt').write_text('rain from 12:03 on')
+    assert replay(bag, 'a') == replay(tmp_path / 'noted' / 'drive', 'b') == 0
+    assert (tmp_path / 'a' / 'report.json').read_bytes() == (tmp_path / 'b' / 'report.json').read_bytes()
 
 
 @pytest.fixture
@@ -249,7 +331,20 @@ def test_as_many_annotations_as_frames_are_needed(
     assert not (tmp_path / 'a').exists()
 
 
-def test_a_bag_that_is_cut_gives_what_was_in_front_of_the_cut(
+def test_of_a_bag_that_is_cut_short_all_that_is_left_is_scored(replay: Any, data: Path, tmp_path: Path) -> None:
+    draw_camvid(tmp_path / 'long', 'test', 400)
+    frames, truth = labelled_frames(open_labelled(tmp_path / 'long'), 10.0)
+    write_frames_bag(frames, tmp_path / 'cut', encoding='raw', truth=truth, progress=False)
+    file = tmp_path / 'cut' / 'cut.mcap'
+    file.write_bytes(file.read_bytes()[: file.stat().st_size // 2])
+    assert replay(tmp_path / 'cut', 'a') == 1
+    report = report_of(tmp_path / 'a')
+    assert 'cut.mcap was cut short' in report.ended_by
+    assert 50 < len(report.agreement) < 220
+    assert report.with_truth >= len(report.agreement) - 1
+
+
+def test_a_bag_that_is_damaged_gives_what_was_in_front_of_that(
     replay: Any, bag: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from rosbags import rosbag2
@@ -271,6 +366,7 @@ def test_a_bag_that_is_cut_gives_what_was_in_front_of_the_cut(
     monkeypatch.undo()
     assert replay(bag, 'a', '--resume') == 0
     assert json.loads((tmp_path / 'a' / 'timing.json').read_text())['computed'] == FRAMES - 4
+    assert 'taken over from the run before' in (tmp_path / 'a' / 'report.html').read_text()
 
 
 def test_a_killed_run_goes_on_and_ends_like_an_undisturbed_one(
@@ -329,6 +425,7 @@ def test_results_of_another_run_are_refused(
     monkeypatch.undo()
     assert replay(bag, 'a', '--resume', '--score-threshold', 0.9) == 1
     assert 'score threshold of pictures and agreement (0.3, now 0.9)' in capsys.readouterr().err
+    assert replay(bag, 'a', '--score-threshold', 0.9, '--overwrite') == 0  # begins anew
 
 
 def test_a_finished_report_is_replaced_only_on_demand(
@@ -340,13 +437,17 @@ def test_a_finished_report_is_replaced_only_on_demand(
     assert len(report_of(tmp_path / 'a').agreement) == 2
     assert replay(bag, 'a', '--overwrite') == 0
     assert len(report_of(tmp_path / 'a').agreement) == FRAMES
+    written = (tmp_path / 'a' / 'timing.json').read_bytes()
+    assert replay(bag, 'a', '--resume') == 0  # there is nothing left to do
+    assert (tmp_path / 'a' / 'timing.json').read_bytes() == written
+    assert replay(tmp_path / 'a' / 'predictions.mcap', 'a', '--resume', '--topic', 'x') == 1  # something else
 
 
 @pytest.mark.parametrize(
     ('options', 'message'),
     [
         (['--topic', '/rear/image'], "no image topic '/rear/image'.*Image topics: /camera/image/compressed"),
-        (['--truth', 'nowhere'], 'There is no folder nowhere'),
+        (['--truth', 'nowhere'], 'There is no folder /.*/nowhere; give the root'),
         (['--truth-mask-topic', '/mask'], "nothing on '/mask'"),
         (['--model', 'interdependant'], "did you mean 'interdependent'"),
     ],

@@ -133,8 +133,8 @@ class _CutShort(rosbag2.Reader):
     def messages(self, *arguments: Any, **options: Any) -> Any:
         yield from super().messages(*arguments, **options)
         raise CutShortError(
-            f'{self.path} was cut short, as by a loss of power: all {self.message_count:,} messages that are whole were '
-            'read, its end is missing.'
+            f'{self.path} was cut short, as by a loss of power: all {self.message_count:,} messages that are whole '
+            'were read, its end is missing.'
         )
 
 

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Collection, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -215,10 +216,13 @@ class BagTruth:
         names: dict[str, dict[int, str]] = {}
         with open_recording(self.path) as reader:
             connections = [c for c in reader.connections if c.topic in topics and type_name(c) == _LABELS_TYPE]
-            if connections:
-                for connection, _, data in read_messages(self.path, reader, connections):
+            messages = read_messages(self.path, reader, connections) if connections else ()
+            with suppress(CutShortError):
+                for connection, _, data in messages:
                     class_map = deserialize(self.path, connection, data).class_map
                     names[connection.topic] = {int(entry.class_id): str(entry.class_name) for entry in class_map}
+                    if len(names) == len({connection.topic for connection in connections}):
+                        break
         mask_names, box_names = (names.get(topic) if topic else None for topic in topics)
         return mask_names, box_names
 

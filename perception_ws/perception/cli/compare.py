@@ -24,6 +24,8 @@ def run(options: argparse.Namespace) -> int:
     from perception.replay.compare import compare
     from perception.replay.compare_page import format_comparison, write_comparison_page
 
+    if options.output is not None:
+        _check_output(options.output)
     comparison = compare(options.first, options.second, seed=options.seed)
     print(format_comparison(comparison))
     if options.output is not None:
@@ -34,3 +36,15 @@ def run(options: argparse.Namespace) -> int:
             raise ConfigError(f'Cannot write to --output {options.output}: {error}') from error
         print(f'Page: {options.output / "comparison.html"}')
     return 0
+
+
+def _check_output(folder: Path) -> None:
+    """Before anything is computed; the folder is made when there is something to write."""
+    from perception.errors import ConfigError
+
+    try:
+        there = next(path for path in (folder, *folder.absolute().parents) if path.exists())
+    except OSError as error:
+        raise ConfigError(f'Cannot write to --output {folder}: {error}') from error
+    if not there.is_dir():
+        raise ConfigError(f'--output {folder}: {there} is a file, not a folder; name another.')

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from pathlib import Path
 
 from perception.cli.arguments import add_model_options, check_model, count
@@ -47,7 +48,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    """Run it; returns the exit code: 0 done, 1 ended early by a damaged recording, 130 by a signal."""
+    """Run it; returns the exit code: 0 done, 1 ended early or of no use, 130 stopped by a signal."""
     check_model(options.model)
     from functools import partial
 
@@ -56,12 +57,16 @@ def run(options: argparse.Namespace) -> int:
     from perception.pipeline import Perceiver
     from perception.postprocess import PostprocessConfig
     from perception.replay.fleet import Fleet
-    from perception.replay.job import replay
-    from perception.replay.outputs import format_replay
+    from perception.replay.job import is_finished, replay
+    from perception.replay.outputs import find_faults, format_replay
     from perception.replay.recordings import ReplayOptions
     from perception.replay.run import SCORE_THRESHOLD
+    from perception.replay.truth import is_wanted
 
     checkpoint = resolve_checkpoint(options.model)
+    if options.resume and is_finished(options.recordings, checkpoint, options.output):
+        print(f'{options.output} holds the whole report of this already; --resume has nothing to do.')
+        return 0
     build_perceiver = partial(
         Perceiver,
         checkpoint,
@@ -98,4 +103,7 @@ def run(options: argparse.Namespace) -> int:
         print('UNTRAINED WEIGHTS: what it says about the pictures means nothing.')
     if result.report.ended_by == STOPPED:
         return 130
-    return 0 if result.report.complete else 1
+    faults = find_faults(result, truth_wanted=is_wanted(options.truth))
+    for fault in faults:
+        print(f'perception replay: {fault}', file=sys.stderr)
+    return 0 if result.report.complete and not faults else 1

@@ -56,7 +56,7 @@ def segmentation_section(report: Report, labels: LabelSpace) -> Section:
         title='Segmentation',
         half=True,
         note=f'Percent. {scores.images:,} images, {scores.pixels:,} labelled pixels.',
-        body=_figures(head, rows),
+        body=table(head, rows),
     )
 
 
@@ -79,7 +79,7 @@ def detection_section(report: Report, labels: LabelSpace) -> Section:
             f'Percent. {scores.images:,} images, {sum(scores.boxes):,} objects{ignored}. '
             'Sizes: AP50:95 of objects under 32², under 96² and over 96² pixels.'
         ),
-        body=_figures(head, rows),
+        body=table(head, rows),
     )
 
 
@@ -132,8 +132,16 @@ def picture_section(title: str, pictures: Iterable[ScenePicture], labels: LabelS
 
 def provenance_section(provenance: dict[str, Any]) -> Section:
     """What was evaluated on what."""
-    rows = ''.join(f'<dt>{escape(key)}</dt><dd>{escape(str(value))}</dd>' for key, value in provenance.items())
+    rows = ''.join(f'<dt>{escape(key)}</dt><dd>{escape(_plain(value))}</dd>' for key, value in provenance.items())
     return Section(title='Provenance', half=True, body=f'<dl>{rows}</dl>')
+
+
+def table(head: str, rows: Sequence[str]) -> str:
+    """A table of figures, of rows of HTML, that scrolls by itself where it is too wide."""
+    body = ''.join(rows)
+    return (
+        f'<div class="scroll"><table class="figures"><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>'
+    )
 
 
 def tile(title: str, value: str) -> str:
@@ -141,11 +149,13 @@ def tile(title: str, value: str) -> str:
     return f'<div class="tile"><span>{escape(title)}</span><b>{escape(value)}</b></div>'
 
 
-def _figures(head: str, rows: Sequence[str]) -> str:
-    body = ''.join(rows)
-    return (
-        f'<div class="scroll"><table class="figures"><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>'
-    )
+def _plain(value: Any) -> str:
+    """A JSON value for people: without brackets."""
+    if isinstance(value, dict):
+        return ', '.join(f'{name} {_plain(part)}' for name, part in value.items())
+    if isinstance(value, (list, tuple)):
+        return '; '.join(dict.fromkeys(_plain(part) for part in value))
+    return str(value)
 
 
 def _detection_row(name: str, boxes: int, cells: Sequence[Score], kind: str = '') -> str:
@@ -184,13 +194,14 @@ def _figure(picture: ScenePicture) -> str:
     frame = picture.frame
     figures = [
         f'{title} <b>{share(score)}</b>'
-        for title, score in (('mIoU', frame.mean_iou), ('AP50', frame.ap50))
+        for title, score in (('mIoU', frame.mean_iou), ('AP50', frame.ap50), ('agreement', picture.agreement))
         if score is not None
     ]
+    beside = 'truth' if picture.agreement is None else 'photo'
     images = ''.join(
         f'<div><img src="data:image/jpeg;base64,{base64.b64encode(content).decode()}" loading="lazy" '
         f'alt="{word} of {escape(frame.name)}"><span>{word}</span></div>'
-        for word, content in (('prediction', picture.prediction_jpeg), ('truth', picture.truth_jpeg))
+        for word, content in (('prediction', picture.prediction_jpeg), (beside, picture.truth_jpeg))
     )
     words = f'{" · ".join(figures)} &nbsp;<span class="muted">{escape(frame.name)}</span>'
     return f'<figure><div class="pair">{images}</div><figcaption>{words}</figcaption></figure>'

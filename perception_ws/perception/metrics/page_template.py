@@ -40,6 +40,9 @@ th{font-weight:600;text-align:left}
 .figures .n{text-align:right}
 .figures tr.mean>*{font-weight:640;border-bottom:0}
 .figures .wide{width:40%;min-width:70px}
+.compared th,.compared td:nth-child(n+5){white-space:normal}
+@media (min-width:880px){.compared{table-layout:fixed}.compared th:nth-child(n+2){width:12%}
+.compared th:nth-child(n+5){width:20%}.compared th:last-child,.compared td:last-child{padding-left:12px}}
 .bar{display:block;height:8px;border-radius:4px;background:var(--track);overflow:hidden}
 .bar i{display:block;height:100%;background:var(--good);border-radius:4px}
 .swatch{display:inline-block;width:11px;height:11px;border-radius:3px;margin-right:7px;border:1px solid var(--rule);

@@ -8,14 +8,14 @@ Shape letters: H W rows and columns, N boxes.
 from __future__ import annotations
 
 from bisect import insort
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import cv2
 import numpy as np
 
 from perception.drawing import color_mask
 from perception.interfaces import UNLABELLED, GroundTruth, LabelSpace, SceneResult
-from perception.metrics.report import FrameScore
+from perception.metrics.report import FrameScore, Score
 
 _MASK_WEIGHT = 0.45
 _IGNORED_RGB = (160, 160, 160)
@@ -28,6 +28,8 @@ class ScenePicture:
     frame: FrameScore
     prediction_jpeg: bytes
     truth_jpeg: bytes
+    agreement: Score = None
+    """What it was chosen by where no truth is known; ``truth_jpeg`` is the photo then."""
 
 
 class PictureKeeper:
@@ -51,16 +53,30 @@ class PictureKeeper:
         self._worst: list[tuple[tuple[float, int], ScenePicture]] = []
         self._best: list[tuple[tuple[float, int], ScenePicture]] = []
 
-    def offer(self, frame: FrameScore, image_rgb: np.ndarray, result: SceneResult, truth: GroundTruth) -> None:
-        """Show one (H, W, 3) uint8 image with its result and truth; it is kept if it is among the extremes."""
-        if frame.rank is None or not self._count:
+    def offer(
+        self,
+        frame: FrameScore,
+        image_rgb: np.ndarray,
+        result: SceneResult,
+        truth: GroundTruth,
+        agreement: Score = None,
+    ) -> None:
+        """Show one (H, W, 3) uint8 image with its result and truth; it is kept if it is among the extremes.
+
+        Args:
+            agreement: What to choose by where no truth is known.
+        """
+        rank = agreement if frame.rank is None else frame.rank
+        if rank is None or not self._count:
             return
         self._offered += 1
         picture = None
-        for kept, order in ((self._worst, (frame.rank, self._offered)), (self._best, (-frame.rank, self._offered))):
+        for kept, order in ((self._worst, (rank, self._offered)), (self._best, (-rank, self._offered))):
             if len(kept) == self._count and kept[-1][0] < order:
                 continue
             picture = picture or self._paint(frame, image_rgb, result, truth)
+            if frame.rank is None:
+                picture = replace(picture, agreement=agreement)
             insort(kept, (order, picture), key=lambda entry: entry[0])
             del kept[self._count :]
 

@@ -6,6 +6,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from html import escape
+from itertools import groupby
 
 WIDTH, HEIGHT = 440, 290
 _LEFT, _RIGHT, _TOP, _BOTTOM = 46, 12, 18, 42
@@ -19,6 +20,7 @@ class Series:
 
     name: str
     points: Sequence[tuple[float, float]]
+    """Where the second is not a number, the line is interrupted."""
     value: str = ''
     """Shown behind the name in the legend."""
 
@@ -60,9 +62,13 @@ def line_chart(
         parts.append(f'<path class="mark" d="M{across:.1f} {_TOP}V{HEIGHT - _BOTTOM}"/>')
         parts.append(f'<text class="mark-text" x="{across:.1f}" y="{_TOP - 6}">{escape(word)}</text>')
     for number, line in enumerate(series):
-        path = 'L'.join(f'{_across(x, a):.1f} {_down(y, b):.1f}' for a, b in line.points)
-        if path:
-            parts.append(f'<path class="line s{number % SERIES_STYLES}" d="M{path}"/>')
+        style = f'class="line s{number % SERIES_STYLES}"'
+        for known, points in groupby(line.points, key=lambda point: math.isfinite(point[1])):
+            path = 'L'.join(f'{_across(x, a):.1f} {_down(y, b):.1f}' for a, b in points)
+            if known and 'L' in path:
+                parts.append(f'<path {style} d="M{path}"/>')
+            elif known:  # a single point
+                parts.append(f'<path {style} style="stroke-linecap:round" d="M{path}h0"/>')
     parts.append('</svg>')
     return f'<figure class="plot">{"".join(parts)}{_legend(series)}</figure>'
 

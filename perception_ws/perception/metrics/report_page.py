@@ -120,7 +120,10 @@ def report_sections(
     if report.provenance:
         sections.append(provenance_section(report.provenance))
     if pictures is not None:
-        note = f'By the {"mean IoU" if report.segmentation.images else "AP50"} of the image by itself.'
+        measure = 'mean IoU' if report.segmentation.images else 'AP50' if report.detection.images else 'agreement'
+        note = f'By the {measure} of the image by itself.'
+        if measure == 'agreement':
+            note = 'Nothing is known of the truth: by how far boxes and mask agree with each other.'
         for word, kept in (('Worst images', pictures.worst()), ('Best images', pictures.best())):
             if kept:
                 sections.append(picture_section(word, kept, labels, note))

@@ -32,6 +32,12 @@ class FrameAgreement:
     pixels: tuple[int, ...]
     detections: tuple[int, ...]
 
+    @property
+    def mean(self) -> float | None:
+        """Of both shares; None where neither is measured."""
+        known = [value for value in (self.supported, self.covered) if value is not None]
+        return sum(known) / len(known) if known else None
+
 
 class AgreementMeter:
     """Measures frames of one label space.

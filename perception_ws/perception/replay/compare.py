@@ -1,34 +1,50 @@
 """Is one model better than another on the same recording, and where: differences with bootstrap intervals.
 
-Frames are drawn with replacement, the same ones for both models, and every figure is taken anew from the frames drawn
-(Efron and Tibshirani, "An Introduction to the Bootstrap", chapter 13): the interval says how far the difference hangs
-on which frames were recorded. Frames of a drive resemble their neighbours, so blocks of neighbours are drawn.
+The same frames are drawn for both models: the interval says how far the difference hangs on which frames were recorded.
+It says nothing of what else differs: no verdict is given where the runs were not made alike.
 
-Shape letters: F frames that both have, C segmentation classes, R rounds of the bootstrap.
+Shape letters: F frames that both have, R rounds of the bootstrap.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 
 from perception.errors import ConfigError
 from perception.metrics.report import FrameScore
-from perception.replay.report import TIMING_FILE, ReplayReport
-from perception.replay.timing import PERCEIVING, STAGES
+from perception.replay.bootstrap import (
+    BLOCK_FRAMES,
+    CONFIDENCE,
+    MIN_BLOCKS,
+    ROUNDS,
+    Figure,
+    draw_blocks,
+    iou_figures,
+    mean_figure,
+    mean_of,
+)
+from perception.replay.pairing import pair_frames
+from perception.replay.report import REPORT_FILE, TIMING_FILE, ReplayReport
+from perception.replay.timing import PERCEIVING
 
-ROUNDS = 1000
-BLOCK_FRAMES = 10
-CONFIDENCE = 0.95
 Verdict = Literal['better', 'worse', 'no difference']
 
-Figure = Callable[[np.ndarray], np.ndarray]
-"""From frames drawn (R, F) to the figure of each round (R,); not a number where there is nothing to measure."""
+_TRUTH = {'segmentation': ('truth_pixels', 'masks'), 'detection': ('boxes', 'boxes')}
+"""Of each task, what a frame's score has only where its truth is annotated, and what that truth is."""
+_MACHINE = ('machine', 'cores')
+"""In timing.json: what latency hangs on, whatever the model."""
+_LOAD = ('threads a frame', 'device')
+"""In the report's provenance: the same. Backend and precision are not here, they may be what is compared."""
+_MODEL = ('network', 'backend', 'precision', 'post-processing', 'versions')
+"""In the report's provenance: what may be compared. With all of it the same, two latencies tell of no model."""
+_THRESHOLD = 'score threshold of pictures and agreement'
+_TOO_FEW = 'too few frames'
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,7 +55,8 @@ class Difference:
         group: ``segmentation``, ``detection``, ``agreement`` or ``latency``.
         name: Of the figure.
         first, second: Its value for each model, over all frames; None: nothing to measure.
-        low, high: Interval of the second less the first.
+        low, high: Interval of the second less the first; None: there is none to rely on.
+        withheld: Why there is none, in a word or two.
         more_is_better: False for times.
     """
 
@@ -49,6 +66,7 @@ class Difference:
     second: float | None
     low: float | None = None
     high: float | None = None
+    withheld: str = ''
     more_is_better: bool = True
 
     @property
@@ -75,6 +93,7 @@ class Comparison:
         only_first, only_second: Frames that just one of them has; they are left out.
         differences: Figure by figure.
         same_recording: Whether both replayed the same bytes.
+        notes: What is left out or gets no verdict, why, and what to do; whole sentences, in which the first is A.
     """
 
     first: str
@@ -84,6 +103,7 @@ class Comparison:
     only_second: int
     differences: tuple[Difference, ...]
     same_recording: bool
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -94,145 +114,201 @@ class _Side:
     frames: list[FrameScore]
     places: list[int]
     """Where these frames stand in the report."""
-    stages_ms: dict[str, np.ndarray]
-    """(F,) for each stage."""
+    timing: dict[str, Any] | None
+    """timing.json, if there is one."""
+
+    def stage_ms(self, stage: str) -> np.ndarray:
+        """(F,)"""
+        assert self.timing is not None
+        return np.array(self.timing['frames']['ms'][stage], np.float64)[self.places]
 
 
 def compare(first: Path, second: Path, *, rounds: int = ROUNDS, seed: int = 0) -> Comparison:
-    """Compare two output folders of replays.
+    """Compare two replays, each given as its output folder or as the report.json in it.
 
     Raises:
-        ConfigError: If one is no replay, their label spaces differ, or they have no frame in common.
+        ConfigError: If one is no replay, their label spaces differ, they have no frame in common, or a timing.json is
+            not of the report beside it.
     """
+    paths = first, second
     reports = ReplayReport.load(first), ReplayReport.load(second)
     spaces = [report.scores.label_space for report in reports]
     if spaces[0] != spaces[1]:
         raise ConfigError(f'{first} has label space {spaces[0]!r}, {second} has {spaces[1]!r}; they must be one.')
-    names = [[frame.name for frame in report.scores.frames] for report in reports]
-    common = [name for name in names[0] if name in set(names[1])]
-    if not common:
+    pairs, same_recording = pair_frames(*reports)
+    if not pairs:
+        names = [[frame.name for frame in report.scores.frames[:1]] for report in reports]
         raise ConfigError(
-            f'{first} and {second} have no frame in common ({names[0][:1]} and {names[1][:1]}); '
+            f'{first} and {second} have no frame in common ({names[0]} and {names[1]}); '
             'replay the same recording with both models.'
         )
-    sides = [_side(folder, report, common) for folder, report in zip((first, second), reports, strict=True)]
-    drawn = draw_blocks(len(common), rounds, seed)
-    provenance = [report.scores.provenance for report in reports]
+    sides = [
+        _Side(report, [report.scores.frames[place] for place in places], list(places), _load_timing(path, report))
+        for path, report, places in zip(paths, reports, zip(*pairs, strict=True), strict=True)
+    ]
+    differences, notes = _differences(sides[0], sides[1], draw_blocks(len(pairs), rounds, seed))
+    networks = [str(report.scores.provenance.get('network', path)) for path, report in zip(paths, reports, strict=True)]
     return Comparison(
-        first=str(provenance[0].get('network', first)),
-        second=str(provenance[1].get('network', second)),
-        frames=len(common),
-        only_first=len(names[0]) - len(common),
-        only_second=len(names[1]) - len(common),
-        differences=tuple(_differences(sides[0], sides[1], drawn)),
-        same_recording=provenance[0].get('recordings') == provenance[1].get('recordings'),
+        first=networks[0],
+        second=networks[1],
+        frames=len(pairs),
+        only_first=len(reports[0].agreement) - len(pairs),
+        only_second=len(reports[1].agreement) - len(pairs),
+        differences=tuple(differences),
+        same_recording=same_recording,
+        notes=(*_name_parts(reports), *notes),
     )
 
 
-def draw_blocks(frames: int, rounds: int, seed: int) -> np.ndarray:
-    """(R, F) indices of frames, drawn in blocks of neighbours that run round the end."""
-    rng = np.random.default_rng(seed)
-    block = min(BLOCK_FRAMES, max(1, frames // 5))
-    starts = rng.integers(0, frames, (rounds, -(-frames // block)))
-    indices = (starts[:, :, None] + np.arange(block)) % frames
-    return indices.reshape(rounds, -1)[:, :frames]
-
-
-def _side(folder: Path, report: ReplayReport, common: Sequence[str]) -> _Side:
-    place_of = {frame.name: place for place, frame in enumerate(report.scores.frames)}
-    places = [place_of[name] for name in common]
+def _load_timing(path: Path, report: ReplayReport) -> dict[str, Any] | None:
+    file = (path.parent if path.name == REPORT_FILE and path.is_file() else path) / TIMING_FILE
+    if not file.exists():
+        return None
     try:
-        times = json.loads((folder / TIMING_FILE).read_text(encoding='utf-8'))['frames']['ms']
-        stages = {stage: np.array(times[stage])[places] for stage in STAGES}
-    except (OSError, ValueError, KeyError, IndexError) as error:
-        raise ConfigError(f'{folder / TIMING_FILE} does not fit the report beside it ({error}).') from error
-    return _Side(report, [report.scores.frames[place] for place in places], places, stages)
+        document: dict[str, Any] = json.loads(file.read_text(encoding='utf-8'))
+        for stage in PERCEIVING:
+            shape, wanted = np.array(document['frames']['ms'][stage], np.float64).shape, (len(report.agreement),)
+            if shape != wanted:
+                raise ValueError(f'{stage} has shape {shape}, {wanted} was expected')
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise ConfigError(
+            f'{file} does not fit the report beside it ({error}). Remove it to compare without latency.'
+        ) from error
+    return document
 
 
-def _differences(first: _Side, second: _Side, drawn: np.ndarray) -> list[Difference]:
+def _differences(first: _Side, second: _Side, drawn: np.ndarray) -> tuple[list[Difference], list[str]]:
+    """All figures, and what to say of those that are missing or get no verdict."""
+    sides = first, second
     everything = np.arange(drawn.shape[1])[None]
+    scored, notes = _scored_frames(sides)
+    withheld = {}
+    for group, (why, note) in {'agreement': _judge_agreement(sides), 'latency': _judge_latency(sides)}.items():
+        withheld[group] = why
+        notes += [note] if note else []
 
-    def measure(group: str, name: str, figures: tuple[Figure, Figure], *, more_is_better: bool = True) -> Difference:
-        values = [_number(figure(everything)[0]) for figure in figures]
-        rounds = figures[1](drawn) - figures[0](drawn)
-        rounds = rounds[np.isfinite(rounds)]
-        tail = 100 * (1 - CONFIDENCE) / 2
-        low, high = np.percentile(rounds, (tail, 100 - tail)).tolist() if len(rounds) else (None, None)
+    def measure(group: str, name: str, figures: Sequence[Figure], *, more_is_better: bool = True) -> Difference:
+        before, after = (_number(figure.of(everything)[0]) for figure in figures)
+        low = high = None
+        why = ''
+        if before is not None and after is not None:
+            too_few = min(figure.blocks for figure in figures) < MIN_BLOCKS
+            why = withheld.get(group) or (_TOO_FEW if too_few else '')
+            if not why:
+                rounds = figures[1].of(drawn) - figures[0].of(drawn)
+                tail = 100 * (1 - CONFIDENCE) / 2
+                low, high = np.nanpercentile(rounds, (tail, 100 - tail)).tolist()
         return Difference(
             group=group,
             name=name,
-            first=values[0],
-            second=values[1],
+            first=before,
+            second=after,
             low=low,
             high=high,
+            withheld=why,
             more_is_better=more_is_better,
         )
 
-    sides = first, second
     found = []
-    if any(frame.truth_pixels for side in sides for frame in side.frames):
-        iou = [_iou_figures(side.frames) for side in sides]
-        found.append(measure('segmentation', 'mIoU', (_mean_of(iou[0]), _mean_of(iou[1]))))
-        for index, name in enumerate(first.report.scores.segmentation.classes):
-            found.append(measure('segmentation', name, (iou[0][index], iou[1][index])))
-    if any(frame.ap50 is not None for side in sides for frame in side.frames):
-        found.append(measure('detection', 'AP50, mean of frames', _means(*(_ap50(side.frames) for side in sides))))
-        found += _whole_run_precision(first.report, second.report)
+    if scored['segmentation'].any():
+        classes = first.report.scores.segmentation.classes
+        iou = [iou_figures(side.frames, scored['segmentation'], len(classes)) for side in sides]
+        found.append(measure('segmentation', 'mIoU', [mean_of(figures) for figures in iou]))
+        for index, name in enumerate(classes):
+            found.append(measure('segmentation', name, [figures[index] for figures in iou]))
+    if scored['detection'].any():
+        ap50 = [mean_figure(np.where(scored['detection'], _ap50(side.frames), np.nan)) for side in sides]
+        found.append(measure('detection', 'AP50, mean of frames', ap50))
+        if all(side.report.scores.detection.images == scored['detection'].sum() for side in sides):
+            found += _whole_run_precision(first.report, second.report)
+        else:
+            notes.append('AP of the whole run is left out, it is not of the same frames.')
     for name, field in (('boxes backed by mask', 'supported'), ('object pixels in a box', 'covered')):
-        found.append(measure('agreement', name, _means(*(_agreement(side, field) for side in sides))))
-    for stage in PERCEIVING:
-        means = _means(*(side.stages_ms[stage] for side in sides))
-        found.append(measure('latency', f'{stage} ms', means, more_is_better=False))
-    latency = (np.sum([side.stages_ms[stage] for stage in PERCEIVING], axis=0) for side in sides)
-    found.append(measure('latency', 'latency ms', _means(*latency), more_is_better=False))
-    return found
+        found.append(measure('agreement', name, [mean_figure(_agreement(side, field)) for side in sides]))
+    if all(side.timing is not None for side in sides):
+        for name, stages in {**{f'{stage} ms': [stage] for stage in PERCEIVING}, 'latency ms': PERCEIVING}.items():
+            times = [mean_figure(np.sum([side.stage_ms(stage) for stage in stages], axis=0)) for side in sides]
+            found.append(measure('latency', name, times, more_is_better=False))
+    if any(item.withheld == _TOO_FEW for item in found):
+        some = ' on some figures' if any(item.verdict for item in found) else ''
+        notes.append(
+            f'Too few frames for a verdict{some}: it takes {MIN_BLOCKS} blocks of {BLOCK_FRAMES} neighbouring frames '
+            'that have something to measure.'
+        )
+    return found, notes
 
 
-def _means(first: np.ndarray, second: np.ndarray) -> tuple[Figure, Figure]:
-    return _mean_figure(first), _mean_figure(second)
+def _name_parts(reports: Sequence[ReplayReport]) -> list[str]:
+    return [
+        f'{letter} is of a part of its recordings, it ended early: {report.ended_by.rstrip(".")}.'
+        for letter, report in zip('AB', reports, strict=True)
+        if not report.complete
+    ]
 
 
-def _mean_figure(values: np.ndarray) -> Figure:
-    """The mean over the frames drawn that have a value (F,)."""
-    known = np.isfinite(values)
-    filled = np.where(known, values, 0)
+def _scored_frames(sides: Sequence[_Side]) -> tuple[dict[str, np.ndarray], list[str]]:
+    """For each task the frames that have truth in both (F,), and what to say of the others."""
+    both: dict[str, np.ndarray] = {}
+    missing: dict[str, list[str]] = {}
+    alone: np.ndarray = np.zeros(len(sides[0].frames), bool)
+    unlike = alone
+    for task, (field, _) in _TRUTH.items():
+        truth = [[getattr(frame, field) for frame in side.frames] for side in sides]
+        has = np.array([[value is not None for value in values] for values in truth])  # (2, F)
+        both[task] = has[0] & has[1]
+        if both[task].any():
+            alone = alone | (has[0] ^ has[1])
+            unlike = unlike | (both[task] & [before != after for before, after in zip(*truth, strict=True)])
+        elif has.any():
+            one = f'Only {"AB"[int(has[1].any())]} has truth'
+            who = 'In no frame do both have truth' if has.any(axis=1).all() else one
+            missing.setdefault(who, []).append(task)
+    notes = []
+    for who, tasks in missing.items():
+        kind = '' if len(tasks) == len(_TRUTH) else f' with {_TRUTH[tasks[0]][1]}'
+        notes.append(f'{who}{kind}, so {" and ".join(tasks)} {"is" if kind else "are"} not compared.')
+    if alone.any():
+        notes.append(f'Truth that only one has is left out, in {alone.sum():,} of {len(alone):,} frames.')
+    if unlike.any():
+        notes.append(f'THE TRUTH IS NOT THE SAME in {unlike.sum():,} of {len(unlike):,} frames; give both one --truth.')
+    return both, notes
 
-    def figure(drawn: np.ndarray) -> np.ndarray:
-        with np.errstate(invalid='ignore', divide='ignore'):
-            return np.asarray(filled[drawn].sum(axis=1) / known[drawn].sum(axis=1))
 
-    return figure
+def _judge_agreement(sides: Sequence[_Side]) -> tuple[str, str]:
+    """Why agreement gets no verdict, in a word or two and in a sentence; empty: it does."""
+    unlike = _unlike([side.report.scores.provenance for side in sides], [_THRESHOLD])
+    if unlike:
+        return 'unlike runs', f'Agreement gets no verdict: {unlike}. Replay both with one --score-threshold.'
+    return '', ''
 
 
-def _iou_figures(frames: Sequence[FrameScore]) -> list[Figure]:
-    """IoU of each class over the pixels of all frames drawn, as in the report; not a number without truth."""
-    classes = next(len(frame.truth_pixels) for frame in frames if frame.truth_pixels)
-    none = (0,) * classes
-    truth, predicted, correct = (
-        np.array([getattr(frame, f'{kind}_pixels') or none for frame in frames], np.float64)  # (F, C)
-        for kind in ('truth', 'predicted', 'correct')
+def _judge_latency(sides: Sequence[_Side]) -> tuple[str, str]:
+    """The same of latency."""
+    lacking = [letter for letter, side in zip('AB', sides, strict=True) if side.timing is None]
+    if lacking:
+        verb = 'has' if len(lacking) == 1 else 'have'
+        return 'no times', f'{" and ".join(lacking)} {verb} no {TIMING_FILE}, so latency is not compared.'
+    runs = [{**(side.timing or {}), **side.report.scores.provenance} for side in sides]
+    unlike = _unlike(runs, (*_LOAD, *_MACHINE))
+    if unlike:
+        return (
+            'unlike runs',
+            f'Latency gets no verdict: {unlike}. Replay both with --workers 1 on one machine and device.',
+        )
+    if not _unlike(runs, _MODEL):
+        same = 'Latency gets no verdict: A and B are the same model with the same settings'
+        return 'same model', f'{same}, so what differs is the load of the machine.'
+    return '', ''
+
+
+def _unlike(runs: Sequence[dict[str, Any]], keys: Sequence[str]) -> str:
+    """Which entries differ, for people."""
+    first, second = runs
+    return ', '.join(
+        f'{key} is {first.get(key)} in A and {second.get(key)} in B'
+        for key in keys
+        if first.get(key) != second.get(key)
     )
-
-    def figure(index: int) -> Figure:
-        def iou(drawn: np.ndarray) -> np.ndarray:
-            true, found, right = (counts[drawn, index].sum(axis=1) for counts in (truth, predicted, correct))
-            with np.errstate(invalid='ignore', divide='ignore'):
-                return np.where(true > 0, right / (true + found - right), np.nan)
-
-        return iou
-
-    return [figure(index) for index in range(classes)]
-
-
-def _mean_of(figures: Sequence[Figure]) -> Figure:
-    """The mean over the figures that are measured."""
-
-    def mean(drawn: np.ndarray) -> np.ndarray:
-        values = np.stack([figure(drawn) for figure in figures])  # (C, R)
-        known = np.isfinite(values)
-        return np.where(known, values, 0).sum(axis=0) / np.maximum(known.sum(axis=0), 1)
-
-    return mean
 
 
 def _ap50(frames: Sequence[FrameScore]) -> np.ndarray:

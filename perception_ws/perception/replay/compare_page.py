@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from html import escape
 from itertools import groupby
 from pathlib import Path
@@ -10,31 +11,35 @@ from tabulate import tabulate
 
 from perception.metrics.page_sections import Section, tile
 from perception.metrics.report_page import render_page
-from perception.replay.compare import BLOCK_FRAMES, CONFIDENCE, Comparison, Difference
+from perception.replay.bootstrap import BLOCK_FRAMES, CONFIDENCE
+from perception.replay.compare import Comparison, Difference
 
 _SIGNS = {'better': 'better', 'worse': 'WORSE', 'no difference': 'same', None: ''}
+_LATENCY_NOTE = 'Milliseconds; less is better. What else the machine had to do is not in the intervals.'
 
 
 def format_comparison(comparison: Comparison) -> str:
     """Figures side by side; scores in percent, times in ms."""
     rows = [
-        [item.group if first else '', item.name, *_cells(item), _SIGNS[item.verdict]]
+        [item.group if place == 0 else '', item.name, *_cells(item), _judgement(item)]
         for _, group in groupby(comparison.differences, key=lambda item: item.group)
-        for first, item in zip((True, *[False] * 99), group, strict=False)
+        for place, item in enumerate(group)
     ]
     headers = ['', '', 'A', 'B', 'B - A', f'{CONFIDENCE:.0%} interval', 'B is']
     align = ('left', 'left', 'right', 'right', 'right', 'right', 'left')
-    return f'{tabulate(rows, headers=headers, disable_numparse=True, colalign=align)}\n\n{describe(comparison)}'
+    table = tabulate(rows, headers=headers, disable_numparse=True, colalign=align)
+    return '\n'.join([table, '', describe(comparison), *comparison.notes])
 
 
 def describe(comparison: Comparison) -> str:
-    """What was compared, in a sentence or two."""
+    """What was compared, in a sentence or two; ``Comparison.notes`` say what was not."""
     parts = [f'A is {comparison.first}, B is {comparison.second}; {comparison.frames:,} frames that both have']
     if comparison.only_first or comparison.only_second:
         parts.append(f'{comparison.only_first:,} and {comparison.only_second:,} that only one has are left out')
     if not comparison.same_recording:
         parts.append('THE RECORDINGS ARE NOT THE SAME BYTES')
-    return f'{"; ".join(parts)}. Intervals by bootstrap over blocks of up to {BLOCK_FRAMES} neighbouring frames.'
+    how = f' Intervals by bootstrap over blocks of {BLOCK_FRAMES} neighbouring frames.'
+    return f'{"; ".join(parts)}.{how if any(item.verdict for item in comparison.differences) else ""}'
 
 
 def write_comparison_page(path: Path, comparison: Comparison) -> None:
@@ -46,10 +51,11 @@ def write_comparison_page(path: Path, comparison: Comparison) -> None:
         if (item.group, item.name) in headline
         for before, after, *_ in [_cells(item)]
     ]
-    tiles += [
-        tile(word, str(sum(item.verdict == word for item in comparison.differences))) for word in ('better', 'worse')
-    ]
-    sections = [
+    verdicts = [item.verdict for item in comparison.differences if item.verdict]
+    if verdicts:
+        tiles += [tile(word, f'{verdicts.count(word)} of {len(verdicts)}') for word in ('better', 'worse')]
+    sections = [_notes_section(comparison.notes)] if comparison.notes else []
+    sections += [
         _section(group, list(items)) for group, items in groupby(comparison.differences, key=lambda item: item.group)
     ]
     path.write_text(
@@ -63,23 +69,30 @@ def write_comparison_page(path: Path, comparison: Comparison) -> None:
     )
 
 
+def _notes_section(notes: Sequence[str]) -> Section:
+    return Section(title='Read this first', body=''.join(f'<p>{escape(note)}</p>' for note in notes))
+
+
 def _section(group: str, items: list[Difference]) -> Section:
     head = ''.join(f'<th class="n">{word}</th>' for word in ('A', 'B', 'B - A', f'{CONFIDENCE:.0%} interval'))
     rows = ''.join(
         f'<tr><th scope="row">{escape(item.name)}</th>'
         + ''.join(f'<td class="n">{cell}</td>' for cell in _cells(item))
-        + f'<td>{_SIGNS[item.verdict]}</td></tr>'
+        + f'<td>{_judgement(item)}</td></tr>'
         for item in items
     )
     return Section(
         title=group.capitalize(),
-        half=True,
-        note='Milliseconds; less is better.' if group == 'latency' else 'Percent; more is better.',
+        note=_LATENCY_NOTE if group == 'latency' else 'Percent; more is better.',
         body=(
-            f'<div class="scroll"><table class="figures"><thead><tr><th></th>{head}<th>B is</th></tr></thead>'
+            f'<div class="scroll"><table class="figures compared"><thead><tr><th></th>{head}<th>B is</th></tr></thead>'
             f'<tbody>{rows}</tbody></table></div>'
         ),
     )
+
+
+def _judgement(item: Difference) -> str:
+    return _SIGNS[item.verdict] or item.withheld
 
 
 def _cells(item: Difference) -> list[str]:

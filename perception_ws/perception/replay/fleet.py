@@ -23,6 +23,7 @@ from perception.output_folder import StopRequest
 from perception.pipeline import Perceiver
 from perception.replay.recordings import Recording, ReplayOptions
 from perception.replay.run import RecordingReplay, replay_recording
+from perception.replay.truth import is_folder
 
 LOCAL = 'local'
 CPUS_A_WORKER = 2
@@ -218,7 +219,7 @@ def _describe(recording: Recording, error: Exception) -> str:
 
 def _absolute(options: ReplayOptions) -> ReplayOptions:
     """Workers have a working directory of their own."""
-    truth = str(Path(options.truth).absolute()) if Path(options.truth).is_dir() and options.truth else options.truth
+    truth = str(Path(options.truth).absolute()) if is_folder(options.truth) else options.truth
     return replace(options, output=options.output.absolute(), truth=truth)
 
 

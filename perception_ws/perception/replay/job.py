@@ -2,22 +2,28 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from time import perf_counter
 
 from tqdm import tqdm
 
+from perception.bag.source import require_exists
 from perception.checkpoint import Checkpoint
-from perception.errors import RecordingError
+from perception.errors import ConfigError, DatasetError, RecordingError
+from perception.interfaces import LabelSpace
 from perception.output_folder import STOPPED, StopRequest, claim_folder
 from perception.pipeline import Perceiver
 from perception.replay.fleet import Fleet
 from perception.replay.merge import Replay, merge_replays
 from perception.replay.outputs import write_outputs
 from perception.replay.recordings import Recording, ReplayOptions, name_recordings, open_streams
-from perception.replay.report import REPORT_FILE
+from perception.replay.report import REPORT_FILE, ReplayReport
 from perception.replay.run import RESULTS_FILE, RecordingReplay, discard_results, replay_recording
+from perception.replay.truth import is_folder
+
+logger = logging.getLogger(__name__)
 
 
 def replay(
@@ -31,8 +37,9 @@ def replay(
 ) -> Replay:
     """Look at every frame of some recordings, score what was seen, and write predictions and report.
 
-    Whatever ends it early, an interrupt or a damaged recording: the report says so and has all until then. What was
-    seen stays on disk until a complete report is written, for another run to take over.
+    Whatever ends it early, an interrupt or a damaged recording: the report says so and has all until then. Of several
+    recordings, one that cannot be read costs no other. What was seen stays on disk until a complete report is written,
+    for another run to take over.
 
     Args:
         build_perceiver: Makes the perceiver where it runs, with score threshold SCORE_THRESHOLD.
@@ -42,14 +49,13 @@ def replay(
         PerceptionError: If nothing could be started: a missing recording, topic or truth, an output that is taken.
     """
     recordings = name_recordings(paths, options.output)
+    for recording in recordings:
+        require_exists(recording.path)
+        _keep_apart(options.output, recording.path)
+    if is_folder(options.truth):
+        _keep_apart(options.output, Path(options.truth))
     perceiver = None if fleet else build_perceiver()
-    labels = checkpoint.network.labels
-    counts = [
-        stream.frame_count(options.frames)
-        for recording in recordings
-        for stream in open_streams(recording, labels, options)
-    ]
-    total = None if None in counts else sum(count or 0 for count in counts)
+    recordings, total, failures = _count_frames(recordings, checkpoint.network.labels, options)
     with claim_folder(options.output):
         _check_output(recordings, options)
         started = perf_counter()
@@ -57,18 +63,57 @@ def replay(
             tqdm(total=total, unit='frame', desc=checkpoint.title, disable=not progress) as bar,
             StopRequest() as stop,
         ):
-            failures: Sequence[str] = ()
             if fleet is None:
                 assert perceiver is not None
                 parts = _replay_here(recordings, perceiver, options, bar, stop)
             else:
-                parts, failures = fleet.replay(recordings, build_perceiver, options, bar, stop)
+                parts, failed = fleet.replay(recordings, build_perceiver, options, bar, stop)
+                failures += failed
         merged = merge_replays(parts, perf_counter() - started, failures)
         write_outputs(merged, checkpoint, options.output)
         if merged.report.complete:
             for recording in recordings:
                 discard_results(recording)
     return merged
+
+
+def is_finished(recordings: Sequence[Path], checkpoint: Checkpoint, output: Path) -> bool:
+    """Whether a folder holds the complete report of these recordings and this checkpoint."""
+    if not (output / REPORT_FILE).exists():
+        return False
+    report = ReplayReport.load(output)
+    replayed = [recording['name'] for recording in report.scores.provenance['recordings']]
+    wanted = [recording.name for recording in name_recordings(recordings, output)]
+    return report.complete and replayed == wanted and report.scores.provenance['network'] == checkpoint.title
+
+
+def _keep_apart(output: Path, source: Path) -> None:
+    """Refuse to write into what is read."""
+    if output.resolve() == source.resolve():
+        raise ConfigError(f'--output {output} is what is to be read; name another folder.')
+
+
+def _count_frames(
+    recordings: Sequence[Recording], labels: LabelSpace, options: ReplayOptions
+) -> tuple[list[Recording], int | None, list[str]]:
+    """The recordings that can be opened, their frames if all of them say how many, and why others cannot be opened."""
+    readable: list[Recording] = []
+    counts: list[int | None] = []
+    failures: list[str] = []
+    for recording in recordings:
+        try:
+            found = [stream.frame_count(options.frames) for stream in open_streams(recording, labels, options)]
+        except (RecordingError, DatasetError) as error:
+            if len(recordings) == 1:
+                raise
+            failures.append(f'{recording.name}: {error}')
+            logger.warning('%s is left out. %s', recording.name, error)
+        else:
+            readable.append(recording)
+            counts += found
+    if not readable:
+        raise RecordingError(f'None of the {len(recordings)} recordings can be read. {" ".join(failures)}')
+    return readable, None if None in counts else sum(count or 0 for count in counts), failures
 
 
 def _replay_here(
@@ -89,7 +134,11 @@ def _replay_here(
 def _check_output(recordings: Sequence[Recording], options: ReplayOptions) -> None:
     output = options.output
     unfinished = any((recording.folder / RESULTS_FILE).exists() for recording in recordings)
+    if unfinished and options.overwrite and not options.resume:
+        for recording in recordings:
+            discard_results(recording)
+        return
     if unfinished and not options.resume:
-        raise RecordingError(f'{output} holds an unfinished replay: --resume goes on with it, or name another one.')
+        raise RecordingError(f'{output} holds an unfinished replay: --resume goes on with it, --overwrite begins anew.')
     if (output / REPORT_FILE).exists() and not (options.overwrite or unfinished):
         raise RecordingError(f'{output} holds a report already; name another --output, or give --overwrite.')

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -11,6 +12,8 @@ from perception.replay.provenance import difference
 from perception.replay.report import ReplayReport
 from perception.replay.run import RecordingReplay
 from perception.replay.timing import Timing
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -42,7 +45,11 @@ def merge_replays(parts: Sequence[RecordingReplay], seconds: float, failures: Se
     first, *others = parts
     streams = list(first.streams)
     names = list(first.stream_names)
+    known = {first.sha256: first.name}
     for part in others:
+        if part.sha256 in known:
+            logger.warning('%s is %s, byte for byte; it counts twice.', part.name, known[part.sha256])
+        known[part.sha256] = part.name
         if part.settings != first.settings:
             raise RecordingError(
                 f'{part.name} was not replayed like {first.name}, so their scores cannot be added up. It differs in '

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import platform
+from collections import Counter
+from collections.abc import Iterable
 from datetime import datetime, timezone
 from pathlib import Path
 
@@ -12,9 +14,10 @@ from tabulate import tabulate
 from perception.checkpoint import Checkpoint
 from perception.errors import RecordingError
 from perception.metrics.tables import format_report, share
+from perception.output_folder import STOPPED
 from perception.replay.merge import Replay
 from perception.replay.page import write_replay_page
-from perception.replay.report import PAGE_FILE, REPORT_FILE, TIMING_FILE
+from perception.replay.report import BAD_TRUTH, PAGE_FILE, REPORT_FILE, TIMING_FILE
 
 
 def write_outputs(replay: Replay, checkpoint: Checkpoint, folder: Path) -> None:
@@ -52,13 +55,14 @@ def format_replay(replay: Replay) -> str:
     rows = [
         ['frames', f'{len(report.agreement):,}'],
         ['with truth', f'{report.with_truth:,}'],
-        ['skipped', _count_reasons(replay)],
+        ['frames skipped', _count_reasons(skip.reason for skip in report.skipped if skip.reason != BAD_TRUTH)],
+        ['truth skipped', _count_reasons(skip.reason for skip in report.skipped if skip.reason == BAD_TRUTH)],
         ['boxes backed by the mask %', share(supported)],
         ['object pixels in a box %', share(covered)],
         ['frames a second', f'{timing.frames_per_s:.2f}'],
     ]
     if not report.complete:
-        rows.append(['ENDED EARLY BY', report.ended_by])
+        rows.append(['ENDED EARLY BY', report.ended_by + ('; --resume goes on' if STOPPED in report.ended_by else '')])
     table = timing.percentiles()
     times = [[stage, *values.values()] for stage, values in table.items()]
     headers = ['ms', *next(iter(table.values()), {})]
@@ -67,9 +71,20 @@ def format_replay(replay: Replay) -> str:
         tabulate(rows, tablefmt='simple', disable_numparse=True),
         tabulate(times, headers=headers, floatfmt='.1f'),
     ]
+    first_of = {skip.reason: skip for skip in reversed(report.skipped)}
+    parts += [f'first {skip.reason}, {skip.stream} at {skip.stamp_ns} ns: {skip.message}' for skip in first_of.values()]
     return '\n\n'.join(parts)
 
 
-def _count_reasons(replay: Replay) -> str:
-    reasons = [skip.reason for skip in replay.report.skipped]
-    return ', '.join(f'{reasons.count(reason)} {reason}' for reason in dict.fromkeys(reasons)) or 'none'
+def find_faults(replay: Replay, *, truth_wanted: bool) -> list[str]:
+    """Why a replay that came to its end is of no use; empty: it is."""
+    report = replay.report
+    if not report.agreement:
+        return ['No frame could be used.']
+    if truth_wanted and not report.with_truth:
+        return [f'None of the {len(report.agreement):,} frames has a truth ({"; ".join(dict.fromkeys(report.truth))}).']
+    return []
+
+
+def _count_reasons(reasons: Iterable[str]) -> str:
+    return ', '.join(f'{count:,} {reason}' for reason, count in Counter(reasons).items()) or 'none'

@@ -1,8 +1,8 @@
 """predictions.mcap: what was seen in every frame, as a bag that Foxglove, RViz and ``ros2 bag play`` open.
 
-    <camera>/detections                    vision_msgs/Detection2DArray, all scores that were evaluated
+    <camera>/detections                    vision_msgs/Detection2DArray, from the reporting threshold on
     <camera>/segmentation/mask/compressed  class ids as PNG
-    <camera>/overlay/compressed            JPEG for people, with the detections above the reporting threshold
+    <camera>/overlay/compressed            JPEG for people
     <camera>/.../label_info                vision_msgs/LabelInfo, latched
 
 The same run writes the same bytes: stamps are those of the recording, never those of the clock.
@@ -15,14 +15,12 @@ from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 
-import numpy as np
-
 from perception.bag.scene_messages import write_detections, write_label_info
 from perception.bag.truth_topics import LABEL_INFO
 from perception.bag.writer import BagWriter
 from perception.drawing import draw_overlay
 from perception.errors import RecordingError
-from perception.interfaces import LabelSpace, SceneResult, StampedImage
+from perception.interfaces import Detections, LabelSpace, SceneResult, StampedImage
 from perception.postprocess import PostprocessConfig
 from perception.video import VideoWriter
 
@@ -33,7 +31,7 @@ class PredictionWriter:
     Args:
         folder: Where to; what stands there under these names is replaced.
         labels: Classes of the network.
-        score_threshold: Detections below it are not drawn.
+        score_threshold: Detections below it, which average precision looks at, are left out.
         overlay: Whether to draw.
         film_rate_hz: Frames a second of overlay.mp4; 0: no film.
         banner: A warning written across every overlay.
@@ -90,26 +88,25 @@ class PredictionWriter:
 
     def _add(self, camera: str, frame: StampedImage, result: SceneResult, mask_png: bytes) -> None:
         writer, stamp_ns = self._writer, frame.stamp_ns
+        result = replace(result, detections=self._reported(result.detections))
         if camera not in self._cameras:
             self._cameras.add(camera)
-            for name, classes in (
-                ('segmentation', self._labels.segmentation),
-                ('detections', self._labels.detection),
+            for name, classes, threshold in (
+                ('segmentation', self._labels.segmentation, 0.0),
+                ('detections', self._labels.detection, self._score_threshold),
             ):
                 topic = f'{camera}/{name}/{LABEL_INFO}'
-                write_label_info(writer, topic, classes, stamp_ns, threshold=0.0, masks=name == 'segmentation')
+                write_label_info(writer, topic, classes, stamp_ns, threshold=threshold, masks=name == 'segmentation')
         write_detections(writer, f'{camera}/detections', result.detections, stamp_ns, frame.frame_id)
         writer.write_mask(f'{camera}/segmentation/mask/compressed', mask_png, stamp_ns, frame.frame_id)
         if self._overlay:
-            picture = self._draw(frame.image_rgb, result)
+            picture = draw_overlay(frame.image_rgb, result, self._labels, banner=self._banner)
             writer.write_jpeg(f'{camera}/overlay/compressed', replace(frame, image_rgb=picture))
             if self._film is not None:
                 self._film.write(picture)
 
-    def _draw(self, image_rgb: np.ndarray, result: SceneResult) -> np.ndarray:
-        found = result.detections
+    def _reported(self, found: Detections) -> Detections:
         shown = found.scores >= self._score_threshold
-        reported = replace(
+        return replace(
             found, boxes_xyxy=found.boxes_xyxy[shown], scores=found.scores[shown], labels=found.labels[shown]
         )
-        return draw_overlay(image_rgb, replace(result, detections=reported), self._labels, banner=self._banner)

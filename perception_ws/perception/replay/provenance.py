@@ -11,14 +11,19 @@ from typing import Any
 from tqdm import tqdm
 
 import perception
+from perception.bag.frames import IMAGE_SUFFIXES
+from perception.bag.recording import BAG_SUFFIXES, METADATA
 
 LIBRARIES = ('torch', 'torchvision', 'numpy', 'opencv-python-headless', 'opencv-python', 'rosbags', 'torchmetrics')
 _CHUNK_BYTES = 1 << 22
 
 
 def hash_recording(path: Path, *, progress: bool = True) -> str:
-    """SHA-256 over the names and the contents of a recording's files, in the order of their names."""
-    files = sorted(file for file in path.rglob('*') if file.is_file()) if path.is_dir() else [path]
+    """SHA-256 over the names and the contents of a recording's files, in the order of their names.
+
+    Of a folder, those count that frames come from: what else lies there, such as notes, changes no result.
+    """
+    files = sorted(file for file in path.iterdir() if _is_content(file)) if path.is_dir() else [path]
     digest = hashlib.sha256()
     total = sum(file.stat().st_size for file in files)
     with tqdm(
@@ -31,6 +36,10 @@ def hash_recording(path: Path, *, progress: bool = True) -> str:
                     digest.update(chunk)
                     bar.update(len(chunk))
     return digest.hexdigest()
+
+
+def _is_content(file: Path) -> bool:
+    return file.name == METADATA or file.suffix in BAG_SUFFIXES or file.suffix.lower() in IMAGE_SUFFIXES
 
 
 def versions(libraries: Sequence[str] = LIBRARIES) -> dict[str, str]:

@@ -19,6 +19,8 @@ from perception.replay.agreement import FrameAgreement
 
 FORMAT, FORMAT_VERSION = 'perception-replay', 1
 REPORT_FILE, TIMING_FILE, PAGE_FILE = 'report.json', 'timing.json', 'report.html'
+BAD_TRUTH = 'bad_truth'
+"""The reason of a skip that concerns a frame's truth; the frame itself is used."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -116,10 +118,10 @@ class ReplayReport:
 
     @classmethod
     def load(cls, folder: Path | str) -> ReplayReport:
-        """Read the report of a replay from its output folder.
+        """Read the report of a replay from its output folder, or from the file itself.
 
         Raises:
-            ConfigError: If the folder holds none.
+            ConfigError: If there is none.
         """
         path = Path(folder) / REPORT_FILE if Path(folder).is_dir() else Path(folder)
         try:
@@ -142,6 +144,9 @@ class ReplayReport:
                 skipped=tuple(Skip(**skip) for skip in document['skipped']),
                 ended_by=document['ended_by'],
             )
+        except FileNotFoundError as error:
+            what = 'does not exist' if path == Path(folder) else f'holds no {REPORT_FILE}'
+            raise ConfigError(f'{folder} {what}; give the output folder of a replay.') from error
         except (OSError, ValueError, KeyError, TypeError, ConfigError) as error:
             raise ConfigError(
                 f'{path} is no report of `perception replay` that this version reads ({error}); '

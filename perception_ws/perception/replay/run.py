@@ -23,9 +23,10 @@ from perception.replay.agreement import AgreementMeter, FrameAgreement
 from perception.replay.predictions import PredictionWriter
 from perception.replay.provenance import hash_recording, versions
 from perception.replay.recordings import Recording, ReplayOptions, Stream, open_streams
-from perception.replay.report import Skip
+from perception.replay.report import BAD_TRUTH, Skip
 from perception.replay.store import ResultStore, StoredResult
 from perception.replay.timing import Timing
+from perception.replay.truth import NOWHERE
 from perception.throughput import map_in_order, read_ahead
 
 RESULTS_FILE = 'results.sqlite'
@@ -234,14 +235,17 @@ class _Recorder:
         if read.bad_truth:
             # The frame counts as not annotated.
             name, stamp_ns = read.stream.name, frame.stamp_ns
-            outcome.skipped.append(Skip(stream=name, stamp_ns=stamp_ns, reason='bad_truth', message=read.bad_truth))
+            outcome.skipped.append(Skip(stream=name, stamp_ns=stamp_ns, reason=BAD_TRUTH, message=read.bad_truth))
         truth = read.truth or GroundTruth()
         outcome.with_truth += read.truth is not None
         scored = outcome.evaluator.add(result, truth, f'{read.stream.name}@{frame.stamp_ns}')
-        outcome.agreement.append(self.meter.measure(result))
+        agreement = self.meter.measure(result)
+        outcome.agreement.append(agreement)
         times_ms = {'read': read.read_ms, **result.times_ms}
         times_ms['score'], clock = _since(clock)
-        outcome.pictures.offer(scored, frame.image_rgb, result, truth)
+        # Beside frames with truth, one that has none is not worth a look.
+        rank = agreement.mean if read.stream.truth.description == NOWHERE else None
+        outcome.pictures.offer(scored, frame.image_rgb, result, truth, rank)
         self.writer.add(read.stream.camera, frame, result, kept.mask_png)
         times_ms['write'], clock = _since(clock)
         outcome.recorded_ns.append(frame.stamp_ns)

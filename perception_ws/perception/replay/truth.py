@@ -18,6 +18,16 @@ from perception.truth.index_maps import ImageSize
 TOPICS, NOWHERE = 'topics', 'none'
 
 
+def is_wanted(truth: str) -> bool:
+    """Whether a ``truth`` for ``open_truth`` asks for one, rather than takes what there is."""
+    return truth not in ('', NOWHERE)
+
+
+def is_folder(truth: str) -> bool:
+    """Whether a ``truth`` for ``open_truth`` names a folder."""
+    return truth not in ('', TOPICS, NOWHERE)
+
+
 class TruthSource(Protocol):
     """Gives the truth of each frame of one recording.
 
@@ -71,13 +81,20 @@ class FolderTruth:
     """A folder of annotations, by the stamps in their names or by order.
 
     Raises:
-        DatasetError: If, by order, there are not as many annotations as frames.
+        DatasetError: If, by order, there are not as many annotations as frames, or, by stamp, an annotation has none.
     """
 
     def __init__(self, folder: LabelledFolder, source: FrameSource, match: Match) -> None:
         boxes = f', {WEAK_BOXES}' if folder.weak_boxes else ''
         self.description = f'{folder.layout} {folder.split} by {match}{boxes}'
         self._files = folder.files
+        unstamped = [file.annotation.name for file in folder.files if file.stamp_ns is None]
+        if match == 'stamp' and unstamped:
+            raise DatasetError(
+                f'{folder.path}, split {folder.split}: annotations are to be matched by stamp, but {len(unstamped)} of '
+                f'{len(folder.files)} names, such as {unstamped[0]}, do not end with a time in ns of 12 to 19 digits. '
+                'Rename them, or match by order.'
+            )
         self._by_stamp = {file.stamp_ns: file for file in folder.files} if match == 'stamp' else None
         if match == 'order' and source.frame_count not in (None, len(folder.files)):
             raise DatasetError(
@@ -122,7 +139,7 @@ def open_truth(
     """
     if truth == NOWHERE:
         return NoTruth()
-    if truth in ('', TOPICS):
+    if not is_folder(truth):
         topics = None
         if isinstance(source, BagFrames):
             topics = find_truth_topics(source.path, source.topic, mask=mask_topic, detections=detections_topic)
