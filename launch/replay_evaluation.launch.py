@@ -22,7 +22,7 @@ from launch_ros.substitutions import FindPackageShare
 
 ARGUMENTS = {
     'bag': (None, 'The recording: a bag, a video or a folder of images.'),
-    'output': ('live_replay', 'Folder for summary.json, report.json and report.html.'),
+    'output': ('live_replay', 'Folder for summary.json, report.json and report.html; an earlier report is replaced.'),
     'namespace': ('camera', 'Namespace of the node.'),
     'topic': ('', 'Camera topic of the bag, where it has several.'),
     'truth': (
@@ -30,15 +30,20 @@ ARGUMENTS = {
         'topics, none, or a folder in CamVid or Cityscapes layout. Empty: topics if there are some.',
     ),
     'truth_split': ('', 'Split of that folder.'),
+    'start_timeout': ('180', 'Seconds that the node may take until it is active.'),
     'speed': ('1.0', '1: at the pace of the recording.'),
     'frames': ('0', 'Stop after so many; 0: all.'),
     'min_mean_iou': ('', 'Threshold, 0 to 1. Empty: none.'),
     'min_ap50': ('', 'Threshold, 0 to 1. Empty: none.'),
     'max_latency_p95_ms': ('', 'Threshold. Empty: none.'),
-    'max_lost_share': ('', 'Threshold, 0 to 1. Empty: none.'),
+    'max_lost_share': (
+        '',
+        'Threshold, 0 to 1, of the frames sent: those without a full answer, dropped by the node or lost on the way. '
+        'Empty: none.',
+    ),
 }
 PASSED_ON = (
-    *('output', 'topic', 'truth', 'truth_split', 'speed', 'frames'),
+    *('output', 'topic', 'truth', 'truth_split', 'start_timeout', 'speed', 'frames'),
     *('min_mean_iou', 'min_ap50', 'max_latency_p95_ms', 'max_lost_share'),
 )
 
@@ -46,7 +51,8 @@ PASSED_ON = (
 def evaluator(context: LaunchContext) -> list[Node | RegisterEventHandler]:
     """The evaluator, and the end of the launch with it; a function, because empty arguments are not passed on."""
     values = {name: LaunchConfiguration(name).perform(context) for name in ARGUMENTS}
-    arguments = [values['bag'], '--node', f'/{values["namespace"].strip("/")}']
+    # A gate is run again and again, and must not fail for having run before.
+    arguments = [values['bag'], '--node', f'/{values["namespace"].strip("/")}', '--overwrite']
     for name in PASSED_ON:
         if values[name]:
             arguments += [f'--{name.replace("_", "-")}', values[name]]

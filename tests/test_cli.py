@@ -18,9 +18,11 @@ import perception
 from perception import resources
 from perception.backends import BACKENDS
 from perception.bag.frames import open_frames
+from perception.bag.writer import BagWriter
 from perception.cli import main, replay_evaluation, replay_evaluator
 from perception.cli.arguments import BACKEND_NAMES
 from perception.errors import PerceptionError
+from perception.interfaces import StampedImage
 from perception.resources import SAMPLE_BAG, config_file
 
 Demo = Callable[..., dict[str, Any]]
@@ -118,8 +120,9 @@ def test_help_of_a_command(command: str, capsys: pytest.CaptureFixture[str]) -> 
         (['demo', '--frames', '-1'], '--frames: must be a whole number from 0, got -1'),
         (['demo', '--frames', 'all'], '--frames: must be a whole number from 0, got all'),
         (['make-bag', 'a'], 'output'),
-        (['make-bag', 'a', 'b', '--rate', '0'], '--rate: must be more than 0'),
-        (['make-bag', 'a', 'b', '--rate', '-2'], '--rate: must be a number from 0'),
+        (['make-bag', 'a', 'b', '--rate', '0'], '--rate: must be a number above 0, got 0'),
+        (['make-bag', 'a', 'b', '--rate', '-2'], '--rate: must be a number above 0, got -2'),
+        (['make-bag', 'a', 'b', '--rate', 'fast'], '--rate: must be a number above 0, got fast'),
         (['make-bag', 'a', 'b', '--jpeg-quality', '0'], '--jpeg-quality: must lie in 1..100, got 0'),
         (['make-bag', 'a', 'b', '--jpeg-quality', '101'], '--jpeg-quality: must lie in 1..100, got 101'),
     ],
@@ -186,6 +189,52 @@ def test_bag_is_made_of_a_bag(images: Path, tmp_path: Path) -> None:
     assert run('make-bag', images, tmp_path / 'first') == 0
     assert run('make-bag', tmp_path / 'first', tmp_path / 'second') == 0
     assert len(list(open_frames(tmp_path / 'second'))) == 12
+
+
+def test_a_bag_that_was_cut_short_is_made_whole(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    frame = StampedImage(image_rgb=np.full((100, 100, 3), 9, np.uint8), stamp_ns=10**9)
+    with BagWriter(tmp_path / 'cut') as writer:
+        for _ in range(200):
+            writer.write_image('/camera/image', frame)
+    file = tmp_path / 'cut' / 'cut.mcap'
+    file.write_bytes(file.read_bytes()[:-1_000_000])
+    assert run('make-bag', tmp_path / 'cut', tmp_path / 'whole') == 0
+    assert 'was cut short' in caplog.text
+    assert 100 < len(list(open_frames(tmp_path / 'whole'))) < 190
+
+
+@pytest.fixture
+def two_cameras(tmp_path: Path) -> Path:
+    """A bag of one dark frame in front and one bright frame behind."""
+    with BagWriter(tmp_path / 'pair') as writer:
+        for topic, level in (('/front/image', 20), ('/rear/image', 220)):
+            writer.write_image(topic, StampedImage(image_rgb=np.full((8, 12, 3), level, np.uint8), stamp_ns=10**9))
+    return tmp_path / 'pair'
+
+
+def test_bag_is_made_of_one_of_two_cameras(two_cameras: Path, tmp_path: Path) -> None:
+    assert run('make-bag', two_cameras, tmp_path / 'bag', '--from-topic', '/rear/image', '--topic', '/x/image') == 0
+    (frame,) = open_frames(tmp_path / 'bag', '/x/image')
+    assert abs(frame.image_rgb.mean() - 220) < 2
+
+
+def test_the_option_that_names_a_camera_is_named(
+    two_cameras: Path, images: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    # --topic is that of the new bag.
+    assert run('make-bag', two_cameras, tmp_path / 'bag', '--topic', '/rear/image') == 1
+    assert 'name the one to read with --from-topic. Image topics: /front/image' in capsys.readouterr().err
+    assert run('make-bag', images, tmp_path / 'bag', '--labelled', '--from-topic', '/rear/image') == 1
+    assert '--from-topic names a topic of a bag' in capsys.readouterr().err
+    assert not (tmp_path / 'bag').exists()
+
+
+def test_a_missing_source_is_named_in_full(
+    images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert run('make-bag', 'image', 'bag') == 1
+    assert f'There is no {tmp_path / "image"}. Did you mean {images}?' in capsys.readouterr().err
 
 
 def test_bag_is_never_written_over(images: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -6,16 +6,21 @@ import random
 import runpy
 import subprocess
 import sys
+from argparse import Namespace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
+from unittest.mock import MagicMock
 from xml.etree import ElementTree
 
 import pytest
 import yaml
 
+from perception.cli import main, replay_live
+
 ROOT = Path(__file__).parents[1]
 LAUNCH_FILE = ROOT / 'launch' / 'camera_pipeline.launch.py'
+GATE_FILE = ROOT / 'launch' / 'replay_evaluation.launch.py'
 VALUES = ROOT / 'config' / 'camera_pipeline.yaml'
 PROFILE = ROOT / 'config' / 'fastdds_large_images.xml'
 SERVED_ARGUMENTS = {
@@ -93,6 +98,32 @@ def test_profile_has_room_for_a_large_frame() -> None:
     defined = {element.text for element in profiles.findall('.//{*}transport_descriptor/{*}transport_id')}
     used = {element.text for element in profiles.findall('.//{*}userTransports/{*}transport_id')}
     assert defined == used != set()
+
+
+def test_what_the_gate_passes_on_is_understood(monkeypatch: pytest.MonkeyPatch) -> None:
+    # Stand-ins for launch, which is not on the Python index: what counts is the command line.
+    for module in (
+        *('launch', 'launch.actions', 'launch.event_handlers', 'launch.events', 'launch.events.process'),
+        *('launch.launch_description_sources', 'launch.substitutions'),
+        *('launch_ros', 'launch_ros.actions', 'launch_ros.substitutions'),
+    ):
+        monkeypatch.setitem(sys.modules, module, MagicMock())
+    gate = runpy.run_path(str(GATE_FILE))
+    given = {name: default or '' for name, (default, _) in gate['ARGUMENTS'].items()} | {'bag': 'drive'}
+    given |= {'topic': '/front/image', 'truth': 'none', 'truth_split': 'val', 'min_mean_iou': '0.5', 'min_ap50': '0.4'}
+    given |= {'max_latency_p95_ms': '90', 'max_lost_share': '0.01'}
+    gate['LaunchConfiguration'].side_effect = lambda name: SimpleNamespace(perform=lambda _: given[name])
+    gate['evaluator'](None)
+    arguments = gate['Node'].call_args.kwargs['arguments']
+
+    calls: list[Namespace] = []
+    monkeypatch.setattr(replay_live, 'run', lambda options: calls.append(options) or 0)
+    assert main(['replay-live', *arguments]) == 0
+    options = calls[0]
+    assert options.node == '/camera'
+    assert options.overwrite  # it is run again and again
+    assert options.start_timeout == 180  # it starts together with its node
+    assert (options.topic, options.max_latency_p95_ms, options.max_lost_share) == ('/front/image', 90, 0.01)
 
 
 @pytest.mark.ros

@@ -187,8 +187,12 @@ def test_a_folder_without_annotations_and_a_missing_split_are_named(tmp_path: Pa
         open_labelled(tmp_path / 'data')
     with pytest.raises(DatasetError, match="no split 'test'"):
         open_labelled(tmp_path / 'data', 'test')
-    with pytest.raises(DatasetError, match='There is no folder'):
-        open_labelled(tmp_path / 'nowhere')
+
+
+def test_a_missing_folder_is_named_in_full(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(DatasetError, match=f'There is no folder {tmp_path / "nowhere"}; '):
+        open_labelled('nowhere')
 
 
 def test_an_annotation_without_its_image_is_named(labelled: Path) -> None:

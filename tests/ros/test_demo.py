@@ -2,24 +2,21 @@
 
 import fcntl
 import json
-import os
+import signal
 import subprocess
-import sys
 from pathlib import Path
 
 import cv2
 import pytest
 
+from tests.ros.command_process import TIMEOUT_S, command_process, read_until, run_command
 from tests.ros.user_node import draw_image
 
 pytestmark = pytest.mark.ros
 
 
 def _run_demo(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, '-m', 'perception.cli', 'demo', *map(str, arguments)]
-    environment = {**os.environ, 'ROS_PYTHON_CHECK_FIELDS': '1'}
-    environment.pop('ROS_DOMAIN_ID', None)
-    return subprocess.run(command, capture_output=True, text=True, timeout=110, env=environment)
+    return run_command('demo', *arguments)
 
 
 def test_every_frame_of_a_folder_is_answered(tiny_checkpoint_path: Path, tmp_path: Path) -> None:
@@ -71,3 +68,23 @@ def test_a_second_demo_into_the_same_folder_is_refused(tmp_path: Path) -> None:
         result = _run_demo('--images', image, '--output', tmp_path / 'out')
     assert result.returncode == 1
     assert 'Another run is writing' in result.stderr
+
+
+def test_a_stopped_demo_says_what_became_of_every_frame(tiny_checkpoint_path: Path, tmp_path: Path) -> None:
+    images = tmp_path / 'images'
+    images.mkdir()
+    for index in range(6):
+        cv2.imwrite(str(images / f'{index}.png'), draw_image(seed=index))
+    output = tmp_path / 'out'
+    options = ['--model', tiny_checkpoint_path, '--output', output, '--rate', '4', '--no-video', '--pictures', '0']
+    with command_process('demo', '--images', images, *options) as process:
+        read_until(process, '4/6')
+        process.send_signal(signal.SIGINT)
+        stdout, stderr = process.communicate(timeout=TIMEOUT_S)
+    assert process.returncode == 130, stderr
+    summary = json.loads((output / 'summary.json').read_text())
+    frames = summary['frames']
+    assert not summary['complete']
+    assert frames['received'] + frames['lost_on_the_way'] == frames['sent'] >= 4
+    assert frames['lost_on_the_way'] <= frames['unanswered'] == frames['sent'] - frames['answered']
+    assert f'summary.json and node.log are in {output}/' in stdout.splitlines()

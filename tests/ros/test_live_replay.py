@@ -1,16 +1,24 @@
 """``perception replay-live``: a bag with truth through the real node, in processes of their own."""
 
 import json
-import os
+import random
+import signal
 import subprocess
-import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from perception.bag.labelled import open_labelled
 from perception.bag.make_bag import labelled_frames, write_frames_bag
-from perception.metrics import Report
+from perception.bag.writer import BagWriter
+from perception.interfaces import StampedImage
+from perception.labels import CITYSCAPES_11_3
+from perception.metrics import Evaluator, Report
+from perception.ros.live_replay import Thresholds, find_missed
+from perception.ros.node_process import NodeProcess, isolate_middleware
+from perception.ros.player import RUNNING_NODE_TIMEOUT_S, START_TIMEOUT_S
+from tests.ros.command_process import TIMEOUT_S, command_process, read_until, run_command
 from tests.training.data.drawn_layouts import draw_camvid
 
 pytestmark = pytest.mark.ros
@@ -27,11 +35,8 @@ def bag(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root / 'drive'
 
 
-def _replay(*arguments: object) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, '-m', 'perception.cli', 'replay-live', *map(str, arguments)]
-    environment = {**os.environ, 'ROS_PYTHON_CHECK_FIELDS': '1'}
-    environment.pop('ROS_DOMAIN_ID', None)
-    return subprocess.run(command, capture_output=True, text=True, timeout=110, env=environment)
+def _replay(*arguments: object, **environment: str) -> subprocess.CompletedProcess[str]:
+    return run_command('replay-live', *arguments, **environment)
 
 
 def test_every_frame_is_judged_and_thresholds_decide(bag: Path, tiny_checkpoint_path: Path, tmp_path: Path) -> None:
@@ -47,6 +52,10 @@ def test_every_frame_is_judged_and_thresholds_decide(bag: Path, tiny_checkpoint_
     (missed,) = summary['missed']
     assert missed.startswith('mean IoU is 0.')
     assert f'MISSED: {missed}' in result.stdout
+    assert f'report.html, report.json, summary.json and node.log are in {output}/' in result.stdout
+    assert {path.name for path in output.iterdir()} == {
+        *('report.html', 'report.json', 'summary.json', 'node.log', '.lock')
+    }
     report = Report.load(output / 'report.json')
     assert report.segmentation.images == report.detection.images == FRAMES
     assert '<h2>Live</h2>' in (output / 'report.html').read_text()
@@ -65,3 +74,101 @@ def test_a_recording_that_is_missing_starts_nothing(tmp_path: Path) -> None:
     assert result.returncode == 1
     assert 'There is no' in result.stderr
     assert not (tmp_path / 'out').exists()
+
+
+def test_a_stopped_run_says_what_became_of_every_frame(bag: Path, tiny_checkpoint_path: Path, tmp_path: Path) -> None:
+    output = tmp_path / 'out'
+    # Four frames within a second: the node's report of that moment is older than the last ones.
+    with command_process(
+        'replay-live', bag, '--model', tiny_checkpoint_path, '--output', output, '--speed', 0.4
+    ) as process:
+        read_until(process, '4/6')
+        process.send_signal(signal.SIGINT)
+        stdout, stderr = process.communicate(timeout=TIMEOUT_S)
+    assert process.returncode == 130, stderr
+    summary = json.loads((output / 'summary.json').read_text())
+    frames = summary['frames']
+    assert not summary['complete']
+    assert frames['received'] + frames['lost_on_the_way'] == frames['sent'] >= 4
+    assert frames['lost_on_the_way'] <= frames['unanswered'] == frames['sent'] - frames['answered']
+    assert 'STOPPED EARLY' in stdout
+
+
+def test_of_a_recording_that_was_cut_short_all_that_is_left_is_judged(
+    tiny_checkpoint_path: Path, tmp_path: Path
+) -> None:
+    image_rgb = np.zeros((200, 300, 3), np.uint8)
+    with BagWriter(tmp_path / 'cut') as writer:
+        for index in range(20):
+            writer.write_image('/camera/image', StampedImage(image_rgb=image_rgb, stamp_ns=(index + 1) * 10**8))
+    file = tmp_path / 'cut' / 'cut.mcap'
+    file.write_bytes(file.read_bytes()[:-1_000_000])
+    result = _replay(tmp_path / 'cut', '--model', tiny_checkpoint_path, '--output', tmp_path / 'out', '--speed', 0.3)
+    assert result.returncode == 1, result.stderr
+    summary = json.loads((tmp_path / 'out' / 'summary.json').read_text())
+    assert 'was cut short' in summary['interrupted_by']
+    assert 5 < summary['frames']['answered'] < 20
+
+
+def test_a_node_that_runs_is_judged_on_the_frames_of_this_run_alone(
+    bag: Path, tiny_checkpoint_path: Path, tmp_path: Path
+) -> None:
+    environment = {'ROS_DOMAIN_ID': str(random.SystemRandom().randint(1, 101))}
+    isolate_middleware(environment)
+    options = ['--node', '/front', '--start-timeout', 100, '--output', tmp_path / 'out', '--overwrite']
+    options += ['--frames', 3, '--speed', 0.1]
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in environment.items():
+            patch.setenv(name, value)
+        node = NodeProcess(
+            namespace='/front', parameters={'model_path': str(tiny_checkpoint_path)}, log=tmp_path / 'node.log'
+        )
+    with node:
+        for _ in range(2):
+            result = _replay(bag, *options, **environment)
+            assert result.returncode == 0, result.stderr
+            assert 'report.html, report.json and summary.json are in' in result.stdout
+            frames = json.loads((tmp_path / 'out' / 'summary.json').read_text())['frames']
+            assert (frames['sent'], frames['received'], frames['published'], frames['dropped']) == (3, 3, 3, {})
+
+
+def test_a_node_that_is_not_there_is_not_waited_for_in_silence(bag: Path, tmp_path: Path) -> None:
+    assert RUNNING_NODE_TIMEOUT_S < START_TIMEOUT_S / 5
+    with command_process('replay-live', bag, '--node', '/nobody', '--output', tmp_path / 'out') as process:
+        said = read_until(process, f'waiting for camera_node in /nobody (up to {RUNNING_NODE_TIMEOUT_S:g} s) ...')
+        process.send_signal(signal.SIGINT)
+        assert process.wait(60) == 130, said
+    result = _replay(bag, '--node', '/nobody', '--output', tmp_path / 'out', '--start-timeout', 0.5, ROS_DOMAIN_ID='77')
+    assert result.returncode == 1
+    assert 'No camera_node was active in /nobody within 0.5 s, with ROS_DOMAIN_ID 77. There is ' in result.stderr
+
+
+def test_a_report_is_replaced_only_on_demand(bag: Path, tmp_path: Path) -> None:
+    output = tmp_path / 'out'
+    output.mkdir()
+    (output / 'report.json').write_text('precious')
+    result = _replay(bag, '--output', output)
+    assert result.returncode == 1
+    assert f'{output} holds a report already; name another --output, or give --overwrite.' in result.stderr
+    assert (output / 'report.json').read_text() == 'precious'
+    # On demand it is gone at once, so that a run that fails leaves none that looks like its own.
+    result = _replay(bag, '--output', output, '--overwrite', '--node', '/nobody', '--start-timeout', 0.1)
+    assert result.returncode == 1
+    assert not (output / 'report.json').exists()
+
+
+@pytest.mark.parametrize('inside', ['.', 'out/live'])
+def test_a_recording_is_not_written_into(bag: Path, inside: str) -> None:
+    before = sorted(bag.iterdir())
+    result = _replay(bag, '--output', bag / inside)
+    assert result.returncode == 1
+    assert f'lies in the recording {bag}; name a folder outside of it' in result.stderr
+    assert sorted(bag.iterdir()) == before
+
+
+def test_unanswered_frames_are_what_a_share_is_of() -> None:
+    summary = {'frames': {'sent': 2, 'answered': 1, 'unanswered': 1, 'lost_on_the_way': 0}, 'latency_ms': {}}
+    report = Evaluator(CITYSCAPES_11_3).report({})
+    missed = find_missed(summary, report, Thresholds(max_lost_share=0.25))
+    assert missed == ['share of frames without an answer is 0.5 (1 of 2); at most 0.25 is wanted']
+    assert find_missed(summary, report, Thresholds(max_lost_share=0.5)) == []

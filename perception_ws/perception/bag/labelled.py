@@ -78,7 +78,9 @@ def open_labelled(root: Path | str, split: str = '') -> LabelledFolder:
     """
     root = Path(root)
     if not root.is_dir():
-        raise DatasetError(f'There is no folder {root}; give the root of a data set in CamVid or Cityscapes layout.')
+        raise DatasetError(
+            f'There is no folder {root.absolute()}; give the root of a data set in CamVid or Cityscapes layout.'
+        )
     if (root / 'gtFine').is_dir():
         splits = {folder.name: folder for folder in sorted((root / 'gtFine').iterdir()) if folder.is_dir()}
         chosen = _choose_split(root, splits, split)

@@ -7,7 +7,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+import logging
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -17,6 +18,7 @@ from tqdm import tqdm
 
 from perception.bag.frames import ImageFrames
 from perception.bag.labelled import LabelledFolder
+from perception.bag.recording import CutShortError
 from perception.bag.scene_messages import write_label_info, write_true_boxes
 from perception.bag.source import FrameSource
 from perception.bag.truth_topics import DETECTIONS_TOPIC, LABEL_INFO, MASK_TOPIC, camera_namespace
@@ -26,6 +28,8 @@ from perception.image_messages import encode_png_fields
 from perception.interfaces import GroundTruth, LabelSpace, StampedImage
 from perception.labels import CITYSCAPES_11_3
 from perception.truth.index_maps import ImageSize
+
+logger = logging.getLogger(__name__)
 
 Encoding = Literal['jpeg', 'png', 'raw']
 Truth = Callable[[StampedImage], GroundTruth | None]
@@ -81,9 +85,12 @@ def write_frames_bag(
     topic = topic or ('/camera/image' if encoding == 'raw' else '/camera/image/compressed')
     count = annotated = 0
     stamps_ns = 0, 0
-    with BagWriter(output) as writer:
-        total = getattr(frames, 'frame_count', None)
-        for frame in tqdm(frames, total=total, unit='frame', disable=not progress, desc=topic):
+    total = getattr(frames, 'frame_count', None)
+    with (
+        BagWriter(output) as writer,
+        tqdm(_until_the_cut(frames), total=total, unit='frame', disable=not progress, desc=topic) as bar,
+    ):
+        for frame in bar:
             _write_image(writer, topic, frame, encoding, jpeg_quality)
             _write_camera_info(writer, f'{camera_namespace(topic)}/camera_info', frame)
             known = truth(frame) if truth is not None else None
@@ -104,6 +111,14 @@ def write_frames_bag(
         end_ns=stamps_ns[1],
         size_bytes=sum(file.stat().st_size for file in writer.path.iterdir()),
     )
+
+
+def _until_the_cut(frames: Iterable[StampedImage]) -> Iterator[StampedImage]:
+    """What is left of a recording that was cut short makes a whole one."""
+    try:
+        yield from frames
+    except CutShortError as error:
+        logger.warning('%s', error)
 
 
 def labelled_frames(folder: LabelledFolder, rate_hz: float) -> tuple[FrameSource, Truth]:

@@ -54,9 +54,12 @@ def count(text: str) -> int:
 
 
 def positive(text: str) -> float:
-    value = not_negative(text)
+    try:
+        value = not_negative(text)
+    except argparse.ArgumentTypeError:
+        value = 0
     if value == 0:
-        raise argparse.ArgumentTypeError('must be more than 0')
+        raise argparse.ArgumentTypeError(f'must be a number above 0, got {text}')
     return value
 
 

@@ -9,6 +9,9 @@ from perception.cli.arguments import positive, quality
 
 HELP = 'turn a folder of images, a data set or a video into a bag'
 
+_NAME_ONE = 'name the one to read'
+"""How the reader puts it."""
+
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     """Declare the options."""
@@ -22,8 +25,11 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--split', default='', help='of the data set; empty: the only one there is')
     parser.add_argument('--encoding', choices=('jpeg', 'png', 'raw'), default='jpeg', help='png and raw lose nothing')
     parser.add_argument('--jpeg-quality', type=quality, default=90, help='1 to 100')
+    parser.add_argument('--from-topic', metavar='TOPIC', help='of the bag to read, where it has several cameras')
     parser.add_argument(
-        '--topic', default='', help='of the images; empty: /camera/image/compressed, or /camera/image for raw ones'
+        '--topic',
+        default='',
+        help='of the images in the new bag; empty: /camera/image/compressed, or /camera/image for raw ones',
     )
     parser.add_argument('--rate', type=positive, default=10.0, help='frames a second, for images without time stamps')
 
@@ -33,12 +39,20 @@ def run(options: argparse.Namespace) -> int:
     from perception.bag.frames import open_frames
     from perception.bag.labelled import open_labelled
     from perception.bag.make_bag import labelled_frames, write_frames_bag
+    from perception.errors import ConfigError, RecordingError
 
     truth = None
     if options.labelled or options.split:
+        if options.from_topic:
+            raise ConfigError('--from-topic names a topic of a bag, and a data set has none. Leave it out.')
         frames, truth = labelled_frames(open_labelled(options.source, options.split), options.rate)
     else:
-        frames = open_frames(options.source, rate_hz=options.rate)
+        try:
+            frames = open_frames(options.source, options.from_topic, rate_hz=options.rate)
+        except RecordingError as error:
+            # Elsewhere it is --topic; here that is the topic of the new bag.
+            error.args = (str(error).replace(_NAME_ONE, f'{_NAME_ONE} with --from-topic'),)
+            raise
     summary = write_frames_bag(
         frames,
         options.output,

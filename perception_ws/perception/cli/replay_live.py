@@ -18,7 +18,14 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('recording', type=Path, help='a bag, a video or a folder of images')
     parser.add_argument('--topic', help='camera topic of the bag, where it has several')
     parser.add_argument('--output', type=Path, default=Path('out/live'), help='folder for summary.json and the report')
+    parser.add_argument('--overwrite', action='store_true', help='replace the report in --output')
     parser.add_argument('--node', default='', help='namespace of a camera_node that runs; empty: start one')
+    parser.add_argument(
+        '--start-timeout',
+        type=positive,
+        metavar='SECONDS',
+        help='how long the node may take to become active; default: 180, or 20 with --node',
+    )
     parser.add_argument('--speed', type=positive, default=1.0, help='1: at the pace of the recording')
     parser.add_argument('--frames', type=count, default=0, help='stop after so many; 0: all')
     parser.add_argument('--transport', choices=('raw', 'compressed'), default='raw', help='how the images travel')
@@ -29,7 +36,11 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     gate.add_argument('--min-mean-iou', type=share)
     gate.add_argument('--min-ap50', type=share, help='the node reports scores from --score-threshold on')
     gate.add_argument('--max-latency-p95-ms', type=not_negative, help='of the slowest output, from the stamp')
-    gate.add_argument('--max-lost-share', type=share, help='of the frames sent')
+    gate.add_argument(
+        '--max-lost-share',
+        type=share,
+        help='of the frames sent, those that got no full answer: dropped by the node or lost on the way',
+    )
 
 
 def run(options: argparse.Namespace) -> int:
@@ -45,6 +56,7 @@ def run(options: argparse.Namespace) -> int:
             'from wheels with `make setup`; `perception replay` needs no ROS.'
         ) from error
     from perception.labels import CITYSCAPES_11_3
+    from perception.output_folder import STOPPED
     from perception.replay.truth import open_truth
 
     source = open_frames(options.recording, options.topic)
@@ -54,7 +66,9 @@ def run(options: argparse.Namespace) -> int:
         truth,
         LiveOptions(
             output=options.output,
+            overwrite=options.overwrite,
             node=options.node,
+            start_timeout_s=options.start_timeout,
             parameters={
                 'model_path': os.path.abspath(options.model) if os.path.exists(options.model) else options.model,
                 'backend': options.backend,
@@ -74,5 +88,5 @@ def run(options: argparse.Namespace) -> int:
         ),
     )
     if not summary['complete']:
-        return 130
+        return 130 if summary['interrupted_by'] == STOPPED else 1
     return MISSED if summary['missed'] else 0

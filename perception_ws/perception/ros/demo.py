@@ -7,6 +7,8 @@ written down: overlay pictures, a film, and summary.json with counts, drops, lat
 import json
 import os
 import time
+from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -15,12 +17,12 @@ from typing import Any
 import cv2
 import numpy as np
 import rclpy
-from rclpy.executors import ExternalShutdownException
+from rclpy.signals import SignalHandlerOptions
 from tqdm import tqdm
 
 from perception.bag.source import FrameSource
 from perception.errors import PerceptionError
-from perception.output_folder import STOPPED, claim_folder
+from perception.output_folder import STOPPED, StopRequest, claim_folder
 from perception.ros.demo_summary import print_summary, summarise
 from perception.ros.node_process import NodeProcess, isolate_middleware
 from perception.ros.player import ANSWER_TIMEOUT_S, FramePlayer
@@ -115,32 +117,40 @@ def _run(source: FrameSource, options: DemoOptions, output: Path) -> dict[str, A
         'image_transport': options.transport,
     }
     book = PictureBook(output, options, source)
-    rclpy.init()
+    # ROS's own handlers would end its context at once, and with it the way to the node's last report.
+    rclpy.init(signal_handler_options=SignalHandlerOptions.NO)
     player = FramePlayer(NAMESPACE, compressed=options.transport == 'compressed', on_overlay=book.add)
     try:
-        with NodeProcess(namespace=NAMESPACE, parameters=parameters, log=output / 'node.log') as node:
-            try:
-                player.wait_for_node(node.check_alive)
-            except ExternalShutdownException:
-                raise KeyboardInterrupt from None
+        with (
+            StopRequest() as stop,
+            NodeProcess(namespace=NAMESPACE, parameters=parameters, log=output / 'node.log') as node,
+        ):
+
+            def check() -> None:
+                stop.check()
+                node.check_alive()
+
+            player.wait_for_node(check)
             started = time.monotonic()
             interrupted = ''
             try:
-                _play(source, options, player, node)
-            except (KeyboardInterrupt, ExternalShutdownException):
+                _play(source, options, player, check)
+            except KeyboardInterrupt:
                 interrupted = STOPPED
             except PerceptionError as error:
                 interrupted = str(error)
+            if interrupted in ('', STOPPED):
+                with suppress(KeyboardInterrupt):  # a second Ctrl-C ends the wait
+                    player.await_final_report(node.check_alive)
             seconds = max(player.last_arrival - started, 1e-9)
-            if not interrupted:
-                player.await_final_diagnostics(node.check_alive)
     finally:
         book.close()
         player.close()
         rclpy.try_shutdown()
     summary = summarise(player, source, seconds=seconds, pictures=book.pictures, interrupted=interrupted)
     (output / 'summary.json').write_text(json.dumps(summary, indent=2) + '\n')
-    print_summary(summary, output)
+    seen = [*(['pictures'] if book.pictures else []), *(['overlay.mp4'] if (output / 'overlay.mp4').exists() else [])]
+    print_summary(summary, output, [*seen, 'summary.json', 'node.log'])
     if interrupted and interrupted != STOPPED:
         raise PerceptionError(interrupted)
     if not interrupted and not summary['frames']['answered']:
@@ -162,7 +172,7 @@ def _frames_to_play(source: FrameSource, options: DemoOptions) -> int | None:
     return min(counts) if counts else None
 
 
-def _play(source: FrameSource, options: DemoOptions, player: FramePlayer, node: NodeProcess) -> None:
+def _play(source: FrameSource, options: DemoOptions, player: FramePlayer, check: Callable[[], None]) -> None:
     """Send every frame and wait for what belongs to it, or send at a fixed rate and take what comes."""
     with tqdm(total=_frames_to_play(source, options), desc=f'{player.model}', unit='frame') as bar:
         due = time.monotonic()
@@ -170,16 +180,15 @@ def _play(source: FrameSource, options: DemoOptions, player: FramePlayer, node: 
             if options.max_frames and index >= options.max_frames:
                 break
             if options.rate_hz:
-                while (wait := due - time.monotonic()) > 0:
-                    player.spin_once(wait)
+                player.spin_for(due - time.monotonic(), check)
                 due += 1 / options.rate_hz
             stamp_ns = player.send(frame.image_rgb)
             settled = options.rate_hz or player.spin_until(
-                partial(player.is_settled, stamp_ns), ANSWER_TIMEOUT_S, node.check_alive
+                partial(player.is_settled, stamp_ns), ANSWER_TIMEOUT_S, check
             )
             if not settled:
                 size = f'{frame.image_rgb.nbytes / 2**20:.1f} MiB raw'
                 tqdm.write(f'No answer to frame {index} ({size}); large ones need --transport compressed.')
-            node.check_alive()
+            check()
             bar.update()
-        player.settle(node.check_alive)
+        player.settle(check)

@@ -1,5 +1,6 @@
 """What a demo run tells: frames sent, received, published and dropped, latency, and the time of each stage."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,11 +18,14 @@ from perception.ros.statistics import STAGES
 def summarise(
     player: FramePlayer, source: FrameSource, *, seconds: float, pictures: list[str], interrupted: str
 ) -> dict[str, Any]:
-    """The content of summary.json. Latencies run from the image's stamp to the arrival at the listener."""
+    """The content of summary.json. Latencies run from the image's stamp to the arrival at the listener.
+
+    What only the node can count is None where its last report is older than the last frame.
+    """
     answers = list(player.answers.values())
     latencies = {name: [a.latency_ms[name] for a in answers if name in a.latency_ms] for name in OUTPUTS}
     node = player.diagnostics
-    answered = player.answered()
+    sent, answered, counts = len(answers), player.answered(), player.counts()
     return {
         'source': str(source.path),
         'model': player.model,
@@ -29,16 +33,14 @@ def summarise(
         'complete': not interrupted,
         'interrupted_by': interrupted,
         'frames': {
-            'sent': len(answers),
-            'received': _count(node.get('frames_received')),
-            'published': _count(node.get('frames_published')),
+            'sent': sent,
+            'received': counts and counts.received,
+            'published': counts and counts.published,
             'answered': answered,
-            'unanswered': len(answers) - answered,
+            'unanswered': sent - answered,
             # Best effort: a newer frame may take a frame's place before the node's executor has seen it.
-            'lost_on_the_way': max(0, len(answers) - int(node['frames_received'])) if node else None,
-            'dropped': {
-                key.removeprefix('dropped.'): int(value) for key, value in node.items() if key.startswith('dropped.')
-            },
+            'lost_on_the_way': counts and min(max(0, sent - counts.received), sent - answered),
+            'dropped': counts and counts.dropped,
             'unreadable_in_source': dict(source.skipped),
             'unexpected': player.unexpected,
         },
@@ -61,18 +63,17 @@ def summarise(
     }
 
 
-def print_summary(summary: dict[str, Any], output: Path) -> None:
-    """The same as tables, for the eyes."""
+def print_summary(summary: dict[str, Any], output: Path, files: Sequence[str]) -> None:
+    """The same as tables, for the eyes, and which files the run has left in its folder."""
     frames = summary['frames']
-    dropped = ', '.join(f'{count} {reason}' for reason, count in frames['dropped'].items()) or 'none'
-    skipped = ', '.join(f'{count} {reason}' for reason, count in frames['unreadable_in_source'].items()) or 'none'
     rows = [
         ['model', summary['model'] + ('' if summary['trained'] else '   *** UNTRAINED WEIGHTS ***')],
         ['frames sent', frames['sent']],
         ['answered in full', frames['answered']],
-        ['dropped by the node', dropped],
-        ['lost on the way to the node', frames['lost_on_the_way']],
-        ['unreadable in the source', skipped],
+        ['unanswered', frames['unanswered']],
+        ['dropped by the node', count_text(frames['dropped'])],
+        ['lost on the way to the node', count_text(frames['lost_on_the_way'])],
+        ['unreadable in the source', count_text(frames['unreadable_in_source'])],
         ['frames a second', f'{summary["frames_per_s"]:.2f}'],
         ['detections', summary['detections']],
     ]
@@ -83,9 +84,18 @@ def print_summary(summary: dict[str, Any], output: Path) -> None:
     times = [[f'stamp to {name}', *_cells(values)] for name, values in summary['latency_ms'].items()]
     times += [[name, *_cells(values)] for name, values in summary['stages_ms'].items()]
     print(tabulate(times, headers=columns, floatfmt='.1f', tablefmt='simple'))
-    print(f'Pictures, film and summary.json are in {output}/')
+    print(f'{", ".join(files[:-1])} and {files[-1]} are in {output}/')
     if not summary['trained']:
         print('UNTRAINED WEIGHTS: the pipeline runs, but what it says about the pictures means nothing yet.')
+
+
+def count_text(counted: dict[str, int] | int | None) -> str:
+    """A count, or counts by reason, for the eyes."""
+    if counted is None:
+        return 'unknown'
+    if isinstance(counted, int):
+        return f'{counted}'
+    return ', '.join(f'{count} {reason}' for reason, count in counted.items()) or 'none'
 
 
 def _cells(values: dict[str, float]) -> list[float]:
@@ -95,7 +105,3 @@ def _cells(values: dict[str, float]) -> list[float]:
 def _spread(values: list[float]) -> dict[str, float]:
     median, high, longest = np.percentile(values, (50, 95, 100))
     return {'median': round(float(median), 3), 'p95': round(float(high), 3), 'max': round(float(longest), 3)}
-
-
-def _count(value: str | None) -> int | None:
-    return None if value is None else int(value)

@@ -8,30 +8,33 @@ import json
 import os
 import time
 from collections.abc import Callable
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import rclpy
-from rclpy.executors import ExternalShutdownException
+from rclpy.signals import SignalHandlerOptions
 from tabulate import tabulate
 from tqdm import tqdm
 
 from perception.bag.source import FrameSource
-from perception.errors import ConfigError, DatasetError
+from perception.errors import ConfigError, DatasetError, RecordingError
 from perception.interfaces import Detections, GroundTruth, LabelSpace, SceneResult
 from perception.labels import CITYSCAPES_11_3
 from perception.metrics import Evaluator, Report
 from perception.metrics.page_sections import Section
 from perception.metrics.report_page import write_report_page
 from perception.metrics.tables import format_report
-from perception.output_folder import STOPPED, claim_folder
+from perception.output_folder import STOPPED, StopRequest, claim_folder
 from perception.replay.truth import TruthSource
-from perception.ros.demo_summary import print_summary, summarise
+from perception.ros.demo_summary import count_text, print_summary, summarise
 from perception.ros.node_process import NodeProcess, isolate_middleware
-from perception.ros.player import FramePlayer
+from perception.ros.player import RUNNING_NODE_TIMEOUT_S, START_TIMEOUT_S, FramePlayer
+
+REPORT_FILES = ('report.html', 'report.json', 'summary.json')
+LOG_FILE = 'node.log'
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,6 +45,7 @@ class Thresholds:
     min_ap50: float | None = None
     max_latency_p95_ms: float | None = None
     max_lost_share: float | None = None
+    """Of the frames sent, those that got no full answer: dropped by the node or lost on the way."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,7 +54,10 @@ class LiveOptions:
 
     Attributes:
         output: Folder of summary.json, report.json and report.html.
+        overwrite: Replace the report of an earlier run in that folder.
         node: Namespace of a node that runs already; empty: one is started for this run.
+        start_timeout_s: How long that node may take to become active; None: START_TIMEOUT_S for one that is started,
+            RUNNING_NODE_TIMEOUT_S for one that runs.
         parameters: Of the node that is started.
         speed: 1 plays at the pace of the recording, 2 twice as fast.
         transport: ``raw`` or ``compressed``.
@@ -59,7 +66,9 @@ class LiveOptions:
     """
 
     output: Path
+    overwrite: bool = False
     node: str = ''
+    start_timeout_s: float | None = None
     parameters: dict[str, str | int | float | bool]
     speed: float = 1.0
     transport: str = 'raw'
@@ -95,9 +104,21 @@ def run_live_replay(
         The content of summary.json; ``missed`` lists the thresholds that were not reached.
 
     Raises:
-        PerceptionError: If no node answers, or the one that was started ends.
+        PerceptionError: If no node answers, the one that was started ends, or the output folder is taken.
     """
+    output, recording = options.output.resolve(), source.path.resolve()
+    if recording in (output, *output.parents):
+        raise ConfigError(
+            f'--output {options.output} lies in the recording {source.path}; name a folder outside of it.'
+        )
     with claim_folder(options.output):
+        if (options.output / 'report.json').exists() and not options.overwrite:
+            raise RecordingError(
+                f'{options.output} holds a report already; name another --output, or give --overwrite.'
+            )
+        # At once: whoever looks for the report of a run that failed must not find that of an earlier one.
+        for name in (*REPORT_FILES, LOG_FILE):
+            (options.output / name).unlink(missing_ok=True)
         return _run(source, truth, options, labels)
 
 
@@ -107,28 +128,37 @@ def _run(source: FrameSource, truth: TruthSource, options: LiveOptions, labels: 
     if not options.node:
         isolate_middleware(os.environ)  # type: ignore[arg-type]
     judge = SceneJudge(labels)
-    rclpy.init()
+    # ROS's own handlers would end its context at once, and with it the way to the node's last report.
+    rclpy.init(signal_handler_options=SignalHandlerOptions.NO)
     player = FramePlayer(namespace, compressed=options.transport == 'compressed', on_scene=judge.judge)
     interrupted = ''
     try:
-        with ExitStack() as stack:
-            check: Callable[[], None] = _nothing
+        with StopRequest() as stop, ExitStack() as stack:
+            check_alive: Callable[[], None] = _nothing
             if not options.node:
                 parameters = {**options.parameters, 'image_transport': options.transport}
-                node = NodeProcess(namespace=namespace, parameters=parameters, log=output / 'node.log')
-                check = stack.enter_context(node).check_alive
-            try:
-                player.wait_for_node(check)
-                _check_labels(player, labels, check)
-            except ExternalShutdownException:
-                raise KeyboardInterrupt from None
+                node = NodeProcess(namespace=namespace, parameters=parameters, log=output / LOG_FILE)
+                check_alive = stack.enter_context(node).check_alive
+
+            def check() -> None:
+                stop.check()
+                check_alive()
+
+            default_s = RUNNING_NODE_TIMEOUT_S if options.node else START_TIMEOUT_S
+            player.wait_for_node(check, options.start_timeout_s or default_s)
+            _check_labels(player, labels, check)
+            if options.node:
+                player.await_first_report(check)
             started = time.monotonic()
             try:
                 _play(source, truth, options, player, judge, check)
                 player.settle(check)
-                player.await_final_diagnostics(check)
-            except (KeyboardInterrupt, ExternalShutdownException):
+            except KeyboardInterrupt:
                 interrupted = STOPPED
+            except RecordingError as error:
+                interrupted = str(error)
+            with suppress(KeyboardInterrupt):  # a second Ctrl-C ends the wait
+                player.await_final_report(check_alive)
             seconds = max(player.last_arrival - started, 1e-9)
     finally:
         player.close()
@@ -140,7 +170,7 @@ def _run(source: FrameSource, truth: TruthSource, options: LiveOptions, labels: 
     summary |= {'truth': truth.description, 'scored': len(report.frames), 'bad_truth': judge.bad_truth}
     summary['missed'] = find_missed(summary, report, options.thresholds)
     _write(output, summary, report, labels)
-    print_summary(summary, output)
+    print_summary(summary, output, REPORT_FILES if options.node else (*REPORT_FILES, LOG_FILE))
     if report.frames:
         print(f'\n{format_report(report)}')
     for text in summary['missed']:
@@ -152,22 +182,23 @@ def find_missed(summary: dict[str, Any], report: Report, thresholds: Thresholds)
     """The thresholds that a run did not reach; one that could not be measured is missed."""
     frames = summary['frames']
     latency = max((values['p95'] for values in summary['latency_ms'].values()), default=None)
-    lost = (frames['sent'] - frames['answered']) / frames['sent'] if frames['sent'] else None
+    unanswered = frames['unanswered'] / frames['sent'] if frames['sent'] else None
+    counted = f' ({frames["unanswered"]} of {frames["sent"]})'
     judged = (
-        ('mean IoU', report.segmentation.mean_iou, thresholds.min_mean_iou, True),
-        ('AP50', report.detection.mean_ap50, thresholds.min_ap50, True),
-        ('latency p95 in ms', latency, thresholds.max_latency_p95_ms, False),
-        ('share of frames lost', lost, thresholds.max_lost_share, False),
+        ('mean IoU', report.segmentation.mean_iou, '', thresholds.min_mean_iou, True),
+        ('AP50', report.detection.mean_ap50, '', thresholds.min_ap50, True),
+        ('latency p95 in ms', latency, '', thresholds.max_latency_p95_ms, False),
+        ('share of frames without an answer', unanswered, counted, thresholds.max_lost_share, False),
     )
     missed = []
-    for name, value, limit, at_least in judged:
+    for name, value, detail, limit, at_least in judged:
         if limit is None:
             continue
         wanted = f'{"at least" if at_least else "at most"} {limit:g} is wanted'
         if value is None:
             missed.append(f'{name} could not be measured; {wanted}')
         elif (value < limit) if at_least else (value > limit):
-            missed.append(f'{name} is {value:.4g}; {wanted}')
+            missed.append(f'{name} is {value:.4g}{detail}; {wanted}')
     return missed
 
 
@@ -209,8 +240,7 @@ def _play(
             if known is not None:
                 judge.expect(index, known)
             due = begin + (frame.stamp_ns - first_ns) / 1e9 / options.speed
-            while (wait := due - time.monotonic()) > 0:
-                player.spin_once(wait)
+            player.spin_for(due - time.monotonic(), check)
             player.send(frame.image_rgb)
             check()
             bar.update()
@@ -223,13 +253,13 @@ def _write(output: Path, summary: dict[str, Any], report: Report, labels: LabelS
     rows = [[f'stamp to {name}', *values.values()] for name, values in summary['latency_ms'].items()]
     rows += [[name, *values.values()] for name, values in summary['stages_ms'].items()]
     table = tabulate(rows, headers=['ms', 'median', 'p95', 'max'], tablefmt='html', floatfmt='.1f')
-    dropped = ', '.join(f'{count} {reason}' for reason, count in frames['dropped'].items()) or 'none'
     latency = Section(
         title='Live',
         body=f'<div class="scroll">{table.replace("<table>", "<table class=figures>")}</div>',
         note=(
             f'{frames["sent"]:,} frames sent, {frames["answered"]:,} answered, {summary["frames_per_s"]:.1f} a second; '
-            f'dropped by the node: {dropped}; lost on the way: {frames["lost_on_the_way"]}.'
+            f'unanswered: {frames["unanswered"]:,}; dropped by the node: {count_text(frames["dropped"])}; lost on the '
+            f'way: {count_text(frames["lost_on_the_way"])}.'
         ),
     )
     write_report_page(

@@ -25,8 +25,14 @@ from perception.ros.conversions import image_message, read_detections
 
 OUTPUTS = ('detections', 'mask', 'overlay')
 START_TIMEOUT_S = 180.0
+"""For a node that is just being started: its libraries, its weights and the warm-up take a while."""
+RUNNING_NODE_TIMEOUT_S = 20.0
+"""For a node that is said to run: discovery takes a few seconds, even on a busy network."""
 ANSWER_TIMEOUT_S = 15.0
 SETTLE_TIMEOUT_S = 5.0
+IN_FLIGHT_TIMEOUT_S = 1.0
+REPORT_TIMEOUT_S = 3.0
+"""The node reports once a second."""
 
 
 @dataclass
@@ -37,6 +43,16 @@ class Answer:
     image_hw: tuple[int, int]
     latency_ms: dict[str, float] = field(default_factory=dict)
     detections: int = 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class NodeCounts:
+    """What the node has counted of the frames that this run sent."""
+
+    received: int
+    published: int
+    dropped: dict[str, int]
+    """By reason."""
 
 
 class FramePlayer:
@@ -63,6 +79,9 @@ class FramePlayer:
         self.last_arrival = time.monotonic()
         self.model = ''
         self.diagnostics: dict[str, str] = {}
+        self._reported_ns = 0
+        self._first_report: dict[str, str] | None = {}
+        self._final_report: dict[str, str] | None = None
         self.label_infos: dict[str, LabelInfo] = {}
         self._compressed = compressed
         self._indices: dict[int, int] = {}
@@ -103,27 +122,51 @@ class FramePlayer:
             check()
         return True
 
-    def wait_for_node(self, check: Callable[[], None]) -> None:
+    def spin_for(self, seconds: float, check: Callable[[], None]) -> None:
+        """Serve callbacks for a while; behind time, at least those of one frame, or queues would overflow."""
+        for _ in OUTPUTS:
+            self._executor.spin_once(timeout_sec=0)
+        self.spin_until(lambda: False, seconds, check)
+
+    def wait_for_node(self, check: Callable[[], None], timeout_s: float = START_TIMEOUT_S) -> None:
         """Serve callbacks until the node listens.
 
         Raises:
-            PerceptionError: If it does not within START_TIMEOUT_S.
+            PerceptionError: If it does not in time; says which such nodes there are.
         """
-        # The network's libraries and its warm-up take a while; a watcher should see that something happens.
+        namespace = self.node.get_namespace()
+        text = f'waiting for camera_node in {namespace}'
+        # A watcher should see that something happens, the reader of a log what it is that takes so long.
         watched = sys.stderr.isatty()
-        with tqdm(
-            desc='waiting for camera_node', bar_format='{desc}: {elapsed}', leave=False, disable=not watched
-        ) as bar:
+        if not watched:
+            print(f'{text} (up to {timeout_s:g} s) ...', file=sys.stderr, flush=True)
+        with tqdm(desc=text, bar_format='{desc}: {elapsed}', leave=False, disable=not watched) as bar:
 
             def show() -> None:
                 bar.update(0)
                 check()
 
-            if not self.spin_until(self.node_is_ready, START_TIMEOUT_S, show):
+            if not self.spin_until(self.node_is_ready, timeout_s, show):
                 raise PerceptionError(
-                    f'No camera_node became active in {self.node.get_namespace()} within {START_TIMEOUT_S:.0f} s; its '
-                    'log says why.'
+                    f'No camera_node was active in {namespace} within {timeout_s:g} s, with ROS_DOMAIN_ID '
+                    f'{self.node.context.get_domain_id()}. {self._what_is_there()}'
                 )
+
+    def _what_is_there(self) -> str:
+        """Which camera_nodes can be seen, and what to do then."""
+        namespaces = [
+            namespace for name, namespace in self.node.get_node_names_and_namespaces() if name == 'camera_node'
+        ]
+        if self.node.get_namespace() in namespaces:
+            state = self.diagnostics.get('lifecycle_state', 'no report yet')
+            heard = 'listens' if self._images.get_subscription_count() else 'does not listen'
+            return (
+                f'The one there ({state}) {heard} to {self._images.topic_name}: see its log, activate it, or choose '
+                'the --transport that its parameter image_transport names.'
+            )
+        if namespaces:
+            return f'There is one in {", ".join(sorted(namespaces))}: name that namespace.'
+        return 'There is none in any namespace: start one, or set ROS_DOMAIN_ID to the number that it runs with.'
 
     def settle(self, check: Callable[[], None]) -> None:
         """Wait for answers that are still on their way; once nothing has come for a while, nothing will."""
@@ -135,13 +178,38 @@ class FramePlayer:
 
         self.spin_until(nothing_more, ANSWER_TIMEOUT_S, check)
 
-    def await_final_diagnostics(self, check: Callable[[], None]) -> None:
-        """The node reports once a second; the next report has seen every frame."""
-        self.diagnostics.clear()
-        self.spin_until(lambda: bool(self.diagnostics), SETTLE_TIMEOUT_S, check)
+    def await_first_report(self, check: Callable[[], None]) -> None:
+        """Take note of what a node that runs already has counted: those were not our frames."""
+        self._first_report = self.diagnostics if self._await_report(check) else None
 
-    def spin_once(self, timeout_s: float) -> None:
-        self._executor.spin_once(timeout_sec=timeout_s)
+    def await_final_report(self, check: Callable[[], None]) -> None:
+        """Wait, for a moment only, until the node has reported on every frame that was sent."""
+        self.spin_until(lambda: self.answered() == len(self.answers), IN_FLIGHT_TIMEOUT_S, check)
+        if self._await_report(check):
+            self._final_report = self.diagnostics
+
+    def _await_report(self, check: Callable[[], None]) -> bool:
+        """Whether a report came that the node made later than now. One that came may be older: it waited in a queue."""
+        now_ns = self.node.get_clock().now().nanoseconds
+        return self.spin_until(lambda: self._reported_ns > now_ns, REPORT_TIMEOUT_S, check)
+
+    def counts(self) -> NodeCounts | None:
+        """The node's counts of this run; None unless a report came that is younger than the last frame."""
+        first, final = self._first_report, self._final_report
+        if first is None or final is None:
+            return None
+
+        def since_first(key: str) -> int:
+            return int(final.get(key, 0)) - int(first.get(key, 0))
+
+        if since_first('frames_received') < 0:  # activated anew in between, which starts the counters anew
+            return None
+        reasons = [key for key in final if key.startswith('dropped.') and since_first(key)]
+        return NodeCounts(
+            received=since_first('frames_received'),
+            published=since_first('frames_published'),
+            dropped={key.removeprefix('dropped.'): since_first(key) for key in reasons},
+        )
 
     def node_is_ready(self) -> bool:
         """Whether the node listens to our images and has said which model it runs."""
@@ -227,5 +295,8 @@ class FramePlayer:
 
     def _on_diagnostics(self, message: DiagnosticArray) -> None:
         for status in message.status:
-            if 'camera pipeline' in status.name:
+            # All nodes of a robot report on this topic.
+            namespace, _, name = status.name.rpartition('/')
+            if namespace == self.node.get_namespace().rstrip('/') and 'camera pipeline' in name:
                 self.diagnostics = {item.key: item.value for item in status.values}
+                self._reported_ns = Time.from_msg(message.header.stamp).nanoseconds

@@ -1,0 +1,46 @@
+"""The ``perception`` command as a process of its own, in a middleware domain that nobody has named."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+TIMEOUT_S = 110
+
+
+@contextmanager
+def command_process(*arguments: object, **environment: str) -> Iterator[subprocess.Popen[str]]:
+    """The process while it runs; what is left of it at the end is killed."""
+    command = [sys.executable, '-m', 'perception.cli', *map(str, arguments)]
+    inherited = {**os.environ, 'ROS_PYTHON_CHECK_FIELDS': '1'}
+    inherited.pop('ROS_DOMAIN_ID', None)
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=inherited | environment
+    ) as process:
+        try:
+            yield process
+        finally:
+            process.kill()
+
+
+def run_command(*arguments: object, **environment: str) -> subprocess.CompletedProcess[str]:
+    """Run it to its end."""
+    with command_process(*arguments, **environment) as process:
+        stdout, stderr = process.communicate(timeout=TIMEOUT_S)
+    return subprocess.CompletedProcess(process.args, process.returncode, stdout, stderr)
+
+
+def read_until(process: subprocess.Popen[str], wanted: str) -> str:
+    """Read its stderr, in which a progress bar has no lines, until the text stands there; what was read.
+
+    Raises:
+        AssertionError: If it ends without having said so.
+    """
+    assert process.stderr is not None
+    said = ''
+    while wanted not in said:
+        character = process.stderr.read(1)
+        assert character, f'ended without {wanted!r}; it said: {said}'
+        said += character
+    return said
