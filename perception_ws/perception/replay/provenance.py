@@ -14,7 +14,10 @@ import perception
 from perception.bag.frames import IMAGE_SUFFIXES
 from perception.bag.recording import BAG_SUFFIXES, METADATA
 
-LIBRARIES = ('torch', 'torchvision', 'numpy', 'opencv-python-headless', 'opencv-python', 'rosbags', 'torchmetrics')
+LIBRARIES = (
+    *('torch', 'torchvision', 'numpy', 'opencv-python-headless', 'opencv-python', 'simplejpeg', 'rosbags'),
+    'torchmetrics',
+)
 _CHUNK_BYTES = 1 << 22
 
 
