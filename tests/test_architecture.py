@@ -21,7 +21,7 @@ PERCEIVING = {*TENSORS, 'labels', 'image', 'networks', 'postprocess', 'checkpoin
 RUNTIME = {
     *PERCEIVING,
     *('pipeline', 'throughput', 'output_folder', 'metrics', 'benchmark', 'drawing', 'video', 'resources'),
-    *('image_messages', 'truth', 'bag', 'replay', 'ros'),
+    *('image_messages', 'truth', 'bag', 'replay', 'comparison', 'ros'),
 }
 
 MAY_IMPORT: dict[str, set[str]] = {
@@ -46,12 +46,13 @@ MAY_IMPORT: dict[str, set[str]] = {
     'benchmark': {*PERCEIVING, 'pipeline'},
     'bag': {'interfaces', 'labels', 'image_messages', 'truth'},
     'replay': {*PERCEIVING, 'output_folder', 'pipeline', 'throughput', 'metrics', 'drawing', 'video', 'truth', 'bag'},
-    'ros': RUNTIME - {'ros'},
+    'comparison': {'metrics', 'replay'},
+    'ros': RUNTIME - {'ros', 'comparison'},
     'cli': RUNTIME,
 }
 """Rooms of ``perception`` and the rooms they may import; besides, all may import ``errors`` and the bare package."""
 
-TRAINING_MAY_IMPORT = RUNTIME - {'bag', 'replay', 'ros'}
+TRAINING_MAY_IMPORT = RUNTIME - {'bag', 'replay', 'comparison', 'ros'}
 
 ROS_PACKAGES = {
     *('rclpy', 'launch', 'launch_ros', 'ament_index_python', 'tf2_ros', 'message_filters'),

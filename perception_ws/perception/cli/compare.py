@@ -20,9 +20,9 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Run it; returns the exit code."""
+    from perception.comparison.compare import compare
+    from perception.comparison.page import format_comparison, write_comparison_page
     from perception.errors import ConfigError
-    from perception.replay.compare import compare
-    from perception.replay.compare_page import format_comparison, write_comparison_page
 
     if options.output is not None:
         _check_output(options.output)

@@ -12,13 +12,13 @@ import numpy as np
 import pytest
 
 from perception.cli import main
+from perception.comparison.bootstrap import BLOCK_FRAMES, MIN_BLOCKS, draw_blocks
+from perception.comparison.compare import Comparison, Difference, compare
 from perception.errors import ConfigError
 from perception.interfaces import Detections, GroundTruth, SceneResult
 from perception.labels import CITYSCAPES_11_3
 from perception.metrics import Evaluator
 from perception.replay.agreement import AgreementMeter
-from perception.replay.bootstrap import BLOCK_FRAMES, MIN_BLOCKS, draw_blocks
-from perception.replay.compare import Comparison, Difference, compare
 from perception.replay.report import REPORT_FILE, TIMING_FILE, ReplayReport
 from perception.replay.timing import STAGES, Timing
 

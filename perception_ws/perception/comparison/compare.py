@@ -16,9 +16,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from perception.errors import ConfigError
-from perception.metrics.report import FrameScore
-from perception.replay.bootstrap import (
+from perception.comparison.bootstrap import (
     BLOCK_FRAMES,
     CONFIDENCE,
     MIN_BLOCKS,
@@ -29,7 +27,9 @@ from perception.replay.bootstrap import (
     mean_figure,
     mean_of,
 )
-from perception.replay.pairing import pair_frames
+from perception.comparison.pairing import pair_frames
+from perception.errors import ConfigError
+from perception.metrics.report import FrameScore
 from perception.replay.report import REPORT_FILE, TIMING_FILE, ReplayReport
 from perception.replay.timing import PERCEIVING
 

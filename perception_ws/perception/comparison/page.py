@@ -9,10 +9,10 @@ from pathlib import Path
 
 from tabulate import tabulate
 
+from perception.comparison.bootstrap import BLOCK_FRAMES, CONFIDENCE
+from perception.comparison.compare import Comparison, Difference
 from perception.metrics.page_sections import Section, tile
 from perception.metrics.report_page import render_page
-from perception.replay.bootstrap import BLOCK_FRAMES, CONFIDENCE
-from perception.replay.compare import Comparison, Difference
 
 _SIGNS = {'better': 'better', 'worse': 'WORSE', 'no difference': 'same', None: ''}
 _LATENCY_NOTE = 'Milliseconds; less is better. What else the machine had to do is not in the intervals.'
