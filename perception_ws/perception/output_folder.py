@@ -11,7 +11,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
-from perception.errors import PerceptionError
+from perception.errors import ConfigError, PerceptionError
 
 STOPPED = 'a signal (Ctrl-C or SIGTERM)'
 
@@ -34,6 +34,17 @@ def claim_folder(folder: Path) -> Iterator[None]:
         except BlockingIOError as error:
             raise PerceptionError(f'Another run is writing to {folder}; choose another --output.') from error
         yield
+
+
+def keep_apart(folder: Path, source: Path) -> None:
+    """Refuse to write into what is read.
+
+    Raises:
+        ConfigError: If the output folder is the source, or lies in it.
+    """
+    inside, whole = folder.resolve(), source.resolve()
+    if whole in (inside, *inside.parents):
+        raise ConfigError(f'--output {folder} lies in {source}, which is to be read; name a folder outside of it.')
 
 
 class StopRequest:

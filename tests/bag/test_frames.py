@@ -79,6 +79,14 @@ def test_gray_images_become_rgb(tmp_path: Path) -> None:
     np.testing.assert_array_equal(frame.image_rgb, np.full((4, 6, 3), 77))
 
 
+def test_a_bag_beside_images_does_not_hide_them(draw_bag: Callable[..., Path], tmp_path: Path) -> None:
+    bag = draw_bag('mcap')
+    (bag / 'metadata.yaml').unlink()
+    assert open_frames(bag).frame_count == 4
+    cv2.imwrite(str(bag / 'frame.png'), np.zeros((8, 8, 3), np.uint8))
+    assert open_frames(bag).frame_count == 1
+
+
 def test_single_image(tmp_path: Path) -> None:
     write_image(tmp_path / 'one.png', 1)
     source = open_frames(str(tmp_path / 'one.png'))

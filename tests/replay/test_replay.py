@@ -254,9 +254,9 @@ def test_truth_that_fits_no_frame_is_no_success(
 def test_what_is_read_is_not_written_into(
     replay: Any, bag: Path, data: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    for output in (bag, data):
+    for output in (bag, bag / 'report', data):
         assert replay(bag, str(output), '--truth', data) == 1
-        assert 'is what is to be read; name another folder' in capsys.readouterr().err
+        assert 'which is to be read; name a folder outside of it' in capsys.readouterr().err
     assert sorted(entry.suffix for entry in bag.iterdir()) == ['.mcap', '.yaml']
 
 

@@ -162,7 +162,7 @@ def test_a_recording_is_not_written_into(bag: Path, inside: str) -> None:
     before = sorted(bag.iterdir())
     result = _replay(bag, '--output', bag / inside)
     assert result.returncode == 1
-    assert f'lies in the recording {bag}; name a folder outside of it' in result.stderr
+    assert f'lies in {bag}, which is to be read; name a folder outside of it' in result.stderr
     assert sorted(bag.iterdir()) == before
 
 

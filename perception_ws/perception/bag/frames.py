@@ -9,7 +9,7 @@ from pathlib import Path
 import cv2
 
 from perception.bag.reader import BagFrames
-from perception.bag.recording import BAG_SUFFIXES, is_bag
+from perception.bag.recording import BAG_SUFFIXES, METADATA, storage_files
 from perception.bag.source import FrameSource, OnSkip, counting_order, require_exists
 from perception.errors import ConfigError, ImageError, RecordingError
 from perception.image_messages import decode_picture
@@ -53,6 +53,13 @@ def open_frames(
     raise RecordingError(f'{path} is of no known kind. {_KNOWN_KINDS}')
 
 
+def is_bag(path: Path) -> bool:
+    """Whether a path is a bag: a file of one, a folder with metadata.yaml, or one with files of a bag and no images."""
+    if path.is_file():
+        return path.suffix in BAG_SUFFIXES
+    return (path / METADATA).exists() or bool(storage_files(path) and not _images(path))
+
+
 _KNOWN_KINDS = (
     f'Expected a bag (folder, {", ".join(BAG_SUFFIXES)}), a folder of images, '
     f'an image ({", ".join(IMAGE_SUFFIXES)}) or a video ({", ".join(VIDEO_SUFFIXES)}).'
@@ -65,12 +72,16 @@ def list_images(folder: Path) -> list[Path]:
     Raises:
         RecordingError: If there are none.
     """
-    entries = sorted(folder.iterdir(), key=lambda entry: counting_order(entry.name))
-    images = [entry for entry in entries if entry.suffix.lower() in IMAGE_SUFFIXES and entry.is_file()]
+    images = sorted(_images(folder), key=lambda image: counting_order(image.name))
     if images:
         return images
+    entries = sorted(folder.iterdir())
     found = ', '.join(entry.name for entry in entries[:5]) + (', ...' if len(entries) > 5 else '')
     raise RecordingError(f'{folder} holds no images, only: {found or "nothing"}. {_KNOWN_KINDS}')
+
+
+def _images(folder: Path) -> list[Path]:
+    return [entry for entry in folder.iterdir() if entry.suffix.lower() in IMAGE_SUFFIXES and entry.is_file()]
 
 
 class ImageFrames(FrameSource):

@@ -55,11 +55,6 @@ class Reader(Protocol):
     def messages(self, connections: Collection[Connection]) -> Iterator[tuple[Connection, int, bytes]]: ...
 
 
-def is_bag(path: Path) -> bool:
-    """Whether a path is a bag: a file of one, a folder with metadata.yaml, or a folder of nothing but files of one."""
-    return (path / METADATA).exists() or bool(path.suffix in BAG_SUFFIXES if path.is_file() else storage_files(path))
-
-
 def storage_files(folder: Path) -> list[Path]:
     """The files of a bag in a folder, in the order of their numbers."""
     files = [file for file in folder.iterdir() if file.suffix in BAG_SUFFIXES] if folder.is_dir() else []
@@ -106,7 +101,7 @@ def _open(path: Path) -> Reader:
         _check_beginning(file)
     if len({_SPLIT_NUMBER.sub('', file.stem) for file in files}) > 1:
         names = ', '.join(file.name for file in files[:5]) + (', ...' if len(files) > 5 else '')
-        raise RecordingError(f'{path} has no {METADATA} and holds several recordings; name them one by one: {names}.')
+        raise RecordingError(f'{path} holds several recordings; name them one by one: {names}.')
     if len(begun) < len(files):
         logger.warning('%s: nothing was recorded into %s.', path, files[-1].name)
     return _Files(begun)
@@ -139,7 +134,7 @@ class _CutShort(rosbag2.Reader):
 
 
 class _Files:
-    """The files of a bag without metadata.yaml, one after the other."""
+    """The files of a bag whose metadata.yaml is missing, or older than the cut; one after the other."""
 
     def __init__(self, files: Sequence[Path]) -> None:
         self._readers: list[Reader] = []

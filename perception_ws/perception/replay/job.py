@@ -11,9 +11,9 @@ from tqdm import tqdm
 
 from perception.bag.source import require_exists
 from perception.checkpoint import Checkpoint
-from perception.errors import ConfigError, DatasetError, RecordingError
+from perception.errors import DatasetError, RecordingError
 from perception.interfaces import LabelSpace
-from perception.output_folder import STOPPED, StopRequest, claim_folder
+from perception.output_folder import STOPPED, StopRequest, claim_folder, keep_apart
 from perception.pipeline import Perceiver
 from perception.replay.fleet import Fleet
 from perception.replay.merge import Replay, merge_replays
@@ -51,9 +51,9 @@ def replay(
     recordings = name_recordings(paths, options.output)
     for recording in recordings:
         require_exists(recording.path)
-        _keep_apart(options.output, recording.path)
+        keep_apart(options.output, recording.path)
     if is_folder(options.truth):
-        _keep_apart(options.output, Path(options.truth))
+        keep_apart(options.output, Path(options.truth))
     perceiver = None if fleet else build_perceiver()
     recordings, total, failures = _count_frames(recordings, checkpoint.network.labels, options)
     with claim_folder(options.output):
@@ -85,12 +85,6 @@ def is_finished(recordings: Sequence[Path], checkpoint: Checkpoint, output: Path
     replayed = [recording['name'] for recording in report.scores.provenance['recordings']]
     wanted = [recording.name for recording in name_recordings(recordings, output)]
     return report.complete and replayed == wanted and report.scores.provenance['network'] == checkpoint.title
-
-
-def _keep_apart(output: Path, source: Path) -> None:
-    """Refuse to write into what is read."""
-    if output.resolve() == source.resolve():
-        raise ConfigError(f'--output {output} is what is to be read; name another folder.')
 
 
 def _count_frames(

@@ -7,10 +7,9 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from perception.bag.frames import open_frames
+from perception.bag.frames import is_bag, open_frames
 from perception.bag.labelled import Match
 from perception.bag.reader import camera_topics
-from perception.bag.recording import is_bag
 from perception.bag.source import FrameSource, OnSkip
 from perception.bag.truth_topics import camera_namespace
 from perception.errors import RecordingError

@@ -27,7 +27,7 @@ from perception.metrics import Evaluator, Report
 from perception.metrics.page_sections import Section
 from perception.metrics.report_page import write_report_page
 from perception.metrics.tables import format_report
-from perception.output_folder import STOPPED, StopRequest, claim_folder
+from perception.output_folder import STOPPED, StopRequest, claim_folder, keep_apart
 from perception.replay.truth import TruthSource
 from perception.ros.demo_summary import count_text, print_summary, summarise
 from perception.ros.node_process import NodeProcess, isolate_middleware
@@ -106,11 +106,7 @@ def run_live_replay(
     Raises:
         PerceptionError: If no node answers, the one that was started ends, or the output folder is taken.
     """
-    output, recording = options.output.resolve(), source.path.resolve()
-    if recording in (output, *output.parents):
-        raise ConfigError(
-            f'--output {options.output} lies in the recording {source.path}; name a folder outside of it.'
-        )
+    keep_apart(options.output, source.path)
     with claim_folder(options.output):
         if (options.output / 'report.json').exists() and not options.overwrite:
             raise RecordingError(
