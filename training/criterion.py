@@ -123,7 +123,10 @@ class Criterion:
 
 def _rows(predictions: Tensor, rows: list[int]) -> Tensor:
     """Some images' predictions, at least in float32: sums over an image are beyond half precision."""
-    chosen = predictions if len(rows) == len(predictions) else predictions[rows]
+    chosen = predictions
+    if len(rows) < len(predictions):
+        # Not by indexing, whose gradient is scattered value by value: for masks a twelfth of a training step on a CPU.
+        chosen = predictions.index_select(0, torch.tensor(rows, device=predictions.device))
     return chosen.to(torch.promote_types(chosen.dtype, torch.float32))
 
 

@@ -90,6 +90,7 @@ class Trainer:
             self.average.load_state_dict(state['average'])
         self.progress = Progress(**state['progress'])
         self._saved_optimizer = state['optimizer']
+        self.fabric.strategy.precision.load_state_dict(state['precision'])
 
     def run(self) -> None:
         """Train all phases that are left, or until ``stop_requested`` is set: then the step in hand is finished, the
@@ -180,7 +181,8 @@ class Trainer:
         if total.requires_grad:
             self.fabric.backward(total)
             if self.config.clip_norm:
-                nn.utils.clip_grad_norm_(self.network.parameters(), self.config.clip_norm)
+                # Fabric takes back the scale of half-precision losses first; a step with infinite gradients is skipped.
+                self.fabric.clip_gradients(module, optimizer, max_norm=self.config.clip_norm, error_if_nonfinite=False)
             optimizer.step()
         if self.average is not None:
             self.average.update_parameters(self.network)
@@ -219,6 +221,7 @@ class Trainer:
                 'network': self.network.state_dict(),
                 'average': None if self.average is None else self.average.state_dict(),
                 'optimizer': None if optimizer is None else optimizer.state_dict(),
+                'precision': self.fabric.strategy.precision.state_dict(),
             }
         )
 

@@ -11,15 +11,19 @@ import sys
 import time
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
+from lightning.fabric import Fabric
+from lightning.fabric.plugins import MixedPrecision
 from safetensors.torch import load_file
 
 from perception.checkpoint import load_checkpoint
 from perception.errors import ConfigError
 from tests.training.conftest import PHASES
 from training.configuration import TrainingConfig, parse_arguments
+from training.engine import Trainer
 from training.errors import TrainingError
 from training.run_folder import RunFolder
 from training.staged_train import train
@@ -154,3 +158,39 @@ def test_presets_are_valid(path: Path) -> None:
     config = _config(path)
     assert config.iterations > 0
     assert path.read_text().startswith('# python training/staged_train.py --config')
+
+
+def test_scaled_losses_of_half_precision_are_clipped_by_their_true_gradient_and_resumed(
+    config_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def half_precision_fabric(_config: TrainingConfig) -> Fabric:
+        scaler = torch.amp.GradScaler('cpu', init_scale=2.0**12, growth_interval=4)
+        return Fabric(accelerator='cpu', plugins=[MixedPrecision('16-mixed', 'cpu', scaler)])
+
+    monkeypatch.setattr('training.staged_train.build_fabric', half_precision_fabric)
+    phases = json.dumps([{'name': 'joint', 'iterations': 6, 'learning_rate': 1e-3}])
+    options = ['--phases', phases, '--average_decay', '0', '--save_every', '3']
+
+    free = train(_config(config_file, *options, '--output', str(tmp_path / 'free')))
+    # Far above the gradient's norm, far below that of the gradient of the scaled loss.
+    clipped = train(_config(config_file, *options, '--clip_norm', '1e5', '--output', str(tmp_path / 'clipped')))
+    weights = _weights(free)
+    assert all(torch.equal(weights[name], value) for name, value in _weights(clipped).items())
+
+    step = Trainer._step
+
+    def killed_at_the_fifth(trainer: Trainer, *rest: Any) -> Any:
+        if trainer.progress.step == 4:
+            raise KeyboardInterrupt
+        return step(trainer, *rest)
+
+    killed = _config(config_file, *options, '--output', str(tmp_path / 'killed'))
+    with monkeypatch.context() as patch:
+        patch.setattr(Trainer, '_step', killed_at_the_fifth)
+        with pytest.raises(KeyboardInterrupt):
+            train(killed)
+    resumed = train(killed, resume=True)
+    assert all(torch.equal(weights[name], value) for name, value in _weights(resumed).items())
+    scalers = [torch.load(run / 'state.pt', weights_only=True)['precision'] for run in (free, resumed)]
+    assert scalers[0] == scalers[1]
+    assert scalers[0]['scale'] < 2.0**12  # it has met infinite gradients
