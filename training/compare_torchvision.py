@@ -5,7 +5,8 @@
 
 Segmentation is lraspp_mobilenet_v3_large (Howard et al., "Searching for MobileNetV3"), detection its ssdlite320, both
 from scratch. They get the configuration's data (what is annotated for their task), augmentation, optimizer, class
-weights and average of weights, and torchvision's own losses for boxes. Their rate follows one cycle of the minutes.
+weights and average of weights, and torchvision's own losses for boxes. Their rate follows one cycle of the minutes. A
+run that was killed goes on with --resume; the time that it was not running does not count.
 
 Shape letters: B images, C segmentation classes, H W rows and columns.
 """
@@ -27,6 +28,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.optim import Optimizer
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from torchvision.models.detection import ssdlite320_mobilenet_v3_large
 from torchvision.models.segmentation import lraspp_mobilenet_v3_large
@@ -44,6 +46,7 @@ from training.data.stream import TrainingStream
 from training.data.transforms import TrainTransform
 from training.evaluate import SCORE_THRESHOLD, prepare_scene
 from training.preparation import open_dataset
+from training.run_folder import RunFolder
 from training.segmentation_loss import SegmentationLossConfig, count_pixels, resolve_class_weights
 
 WARM_UP = 0.1
@@ -163,30 +166,53 @@ def choose_data(task: str, config: TrainingConfig) -> list[tuple[DataConfig, Cac
     return chosen
 
 
-def train_for(minutes: float, task: str, config: TrainingConfig) -> tuple[Baseline, dict[str, float]]:
-    """Train for so many minutes; the averaged network in evaluation mode, and what was done."""
+def open_stream(
+    task: str, chosen: Sequence[tuple[DataConfig, CachedDataset]], config: TrainingConfig, start_step: int
+) -> TrainingStream:
+    """The batches from a step on, with the configuration's shares and augmentation."""
+    # ssdlite squeezes crop and image into the same square, so a crop would show things at another size.
+    transform = replace(config.transform, image_hw=config.image_hw)
+    if task == 'detection':
+        transform = replace(transform, crop_hw=(0, 0))
+    shares = [data.share for data, _ in chosen]
+    return TrainingStream(
+        [dataset for _, dataset in chosen],
+        None if None in shares else [share for share in shares if share is not None],
+        TrainTransform(transform),
+        config.seed,
+        config.batch_size,
+        start_step=start_step,
+        workers=config.workers,
+    )
+
+
+def train_for(
+    minutes: float, task: str, config: TrainingConfig, folder: RunFolder
+) -> tuple[Baseline, dict[str, float]]:
+    """Train for so many minutes, less those of the folder's saved state.
+
+    Returns:
+        The averaged network in evaluation mode, and what was done.
+    """
     chosen = choose_data(task, config)
     baseline = build_baseline(task, config, [dataset for _, dataset in chosen])
     baseline.to(memory_format=torch.channels_last).train()
     average = AveragedModel(baseline, multi_avg_fn=get_ema_multi_avg_fn(config.average_decay or 0.99), use_buffers=True)
     rate = max(phase.learning_rate for phase in config.phases)
     optimizer = torch.optim.AdamW(baseline.parameters(), rate, weight_decay=config.optimizer.weight_decay)
-    # ssdlite squeezes crop and image into the same square, so a crop would show things at another size.
-    transform = replace(config.transform, image_hw=config.image_hw)
-    if task == 'detection':
-        transform = replace(transform, crop_hw=(0, 0))
-    shares = [data.share for data, _ in chosen]
-    stream = TrainingStream(
-        [dataset for _, dataset in chosen],
-        None if None in shares else [share for share in shares if share is not None],
-        TrainTransform(transform),
-        config.seed,
-        config.batch_size,
-        workers=config.workers,
-    )
-    start, steps = time.monotonic(), 0
-    with tqdm(total=round(minutes * 60), unit='s', desc=task) as bar:
-        for batch in stream:
+    parts: dict[str, nn.Module | Optimizer] = {'baseline': baseline, 'average': average, 'optimizer': optimizer}
+    state = folder.load_state() or {'step': 0, 'seconds': 0.0}
+    for name, part in parts.items():
+        if name in state:
+            part.load_state_dict(state[name])
+    start, step = time.monotonic() - state['seconds'], state['step']
+
+    def keep() -> None:
+        saved = {name: part.state_dict() for name, part in parts.items()}
+        folder.save_state({'step': step, 'seconds': time.monotonic() - start, **saved})
+
+    with tqdm(total=round(minutes * 60), initial=int(state['seconds']), unit='s', desc=task) as bar:
+        for batch in open_stream(task, chosen, config, state['step']):
             elapsed = (time.monotonic() - start) / (60 * minutes)
             if elapsed >= 1:
                 break
@@ -199,12 +225,15 @@ def train_for(minutes: float, task: str, config: TrainingConfig) -> tuple[Baseli
                 nn.utils.clip_grad_norm_(baseline.parameters(), config.clip_norm)
             optimizer.step()
             average.update_parameters(baseline)
-            steps += 1
+            step += 1
+            if step % config.save_every == 0:
+                keep()
             bar.update(int(time.monotonic() - start) - bar.n)
-            bar.set_postfix(loss=f'{loss.item():.3f}', steps=steps)
+            bar.set_postfix(loss=f'{loss.item():.3f}', steps=step)
+    keep()
     trained = average.module.eval()
     assert isinstance(trained, Baseline)
-    return trained, {'minutes': minutes, 'steps': steps, 'images': steps * config.batch_size}
+    return trained, {'minutes': minutes, 'steps': step, 'images': step * config.batch_size}
 
 
 def one_cycle(elapsed: float) -> float:
@@ -240,16 +269,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         if not 0 < options.minutes < float('inf'):
             raise ConfigError(f'--minutes must be above 0; got {options.minutes}.')
-        config, _ = parse_arguments(rest)
-        folder = options.baseline_output / options.task
-        folder.mkdir(parents=True, exist_ok=True)
-        baseline, effort = train_for(options.minutes, options.task, config)
-        torch.save(baseline.state_dict(), folder / 'weights.pt')
+        config, resume = parse_arguments(rest)
+        path = options.baseline_output / options.task
+        values = {'minutes': options.minutes, 'task': options.task, **config_values(config)}
+        folder = RunFolder(path, values, resume=resume)
+        baseline, effort = train_for(options.minutes, options.task, config, folder)
+        torch.save(baseline.state_dict(), path / 'weights.pt')
         effort['parameters'] = sum(parameter.numel() for parameter in baseline.parameters())
         for name, report in score(baseline, options.task, config, options.split).items():
-            report.save(folder / f'{name}.json')
+            report.save(path / f'{name}.json')
             print(f'\n{name}\n{format_report(report)}')
-        (folder / 'effort.json').write_text(json.dumps({**effort, 'config': config_values(config)}, indent=1) + '\n')
+        (path / 'effort.json').write_text(json.dumps(effort, indent=1) + '\n')
         print(f'\n{effort["steps"]:,} steps, {effort["images"]:,} images, {effort["parameters"]:,} parameters.')
     except (PerceptionError, OSError) as error:
         print(f'compare_torchvision: {error}', file=sys.stderr)

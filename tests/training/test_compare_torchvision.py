@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import pytest
+import torch
 
 from perception.metrics import Report
 from training.compare_torchvision import main, one_cycle
@@ -22,6 +26,36 @@ def test_a_baseline_is_trained_and_scored_on_its_own_task(config_file: Path, tmp
     report = Report.load(output / task / 'cityscapes-val.json')
     assert (report.segmentation.images > 0) == (task == 'segmentation')
     assert (report.detection.images > 0) == (task == 'detection')
+
+
+def test_a_killed_baseline_goes_on_with_the_time_that_is_left(config_file: Path, tmp_path: Path) -> None:
+    output = tmp_path / 'baseline'
+    options = ['--task', 'segmentation', '--minutes', '1', '--split', 'val', '--config', str(config_file)]
+    options += ['--save_every', '1', '--baseline-output', str(output)]
+    killed = subprocess.Popen(
+        [sys.executable, '-m', 'training.compare_torchvision', *options], stderr=subprocess.DEVNULL
+    )
+    state_file = output / 'segmentation' / 'state.pt'
+    _wait_for(state_file, killed)
+    killed.kill()
+    killed.wait()
+
+    state = torch.load(state_file, weights_only=True)
+    assert state['step'] >= 1
+    assert 0 < state['seconds'] < 60
+    torch.save({**state, 'seconds': 59.0}, state_file)
+    assert main([*options, '--resume']) == 0
+    effort = json.loads((output / 'segmentation' / 'effort.json').read_text())
+    assert state['step'] < effort['steps'] < 60
+    assert main(options) == 1, 'a finished run is not overwritten'
+
+
+def _wait_for(path: Path, process: subprocess.Popen[bytes]) -> None:
+    deadline = time.monotonic() + 50
+    while not path.exists():
+        assert process.poll() is None, 'it ended before it could be killed'
+        assert time.monotonic() < deadline
+        time.sleep(0.01)  # a file gives no event to wait for
 
 
 def test_the_rate_rises_and_falls() -> None:
