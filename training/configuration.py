@@ -47,15 +47,18 @@ class TrainingConfig:
         network_config: Overrides of its preset.
         image_hw: Height and width of the network input.
         imagenet_weights: State dict file of an ordinary ResNet-50, or ``torchvision``; empty: He initialisation.
-        start_from: Checkpoint whose weights the run starts with; its network and anchors are taken, too.
-        anchors: ``cluster`` finds them in the training boxes, ``preset`` keeps the configuration's.
+        start_from: Checkpoint whose weights the run starts with; its network_config and anchors are taken, too.
+        anchors: ``cluster`` finds them in the training boxes where there are any, ``preset`` keeps the network's.
         transform: Augmentation; its image_hw is set from the above.
         cache: Folder for prepared caches.
         batch_size: Samples per step, over all processes together.
         clip_norm: Largest norm of the gradient; 0: not clipped.
         average_decay: Exponential moving average of the weights, which is then validated and kept; 0: none.
         seed: Decides initial weights, order, augmentation and dropout.
-        accelerator, devices, num_nodes, precision: As Lightning Fabric takes them.
+        accelerator: ``auto``, ``cpu`` or ``cuda``, as Lightning Fabric takes it.
+        devices: Processes on this machine, one for each GPU.
+        num_nodes: Machines.
+        precision: Of the forward pass; weights stay in 32 bit.
         workers: Loader processes for each training process.
         threads: CPU threads of each training process; 0: PyTorch's choice.
         save_every: Steps between states from which a killed run goes on.
@@ -108,6 +111,9 @@ class TrainingConfig:
             raise ConfigError('save_every and log_every must be at least 1, validate_every at least 0.')
         if not 0 <= self.average_decay < 1 or self.clip_norm < 0:
             raise ConfigError('average_decay must lie in [0, 1) and clip_norm be at least 0.')
+        for name in ('workers', 'threads', 'seed'):
+            if getattr(self, name) < 0:
+                raise ConfigError(f'{name} must be at least 0, got {getattr(self, name)}.')
 
     @property
     def input_spec(self) -> InputSpec:
@@ -123,6 +129,7 @@ def build_parser() -> ArgumentParser:
     """The command line: every field of TrainingConfig is an option, ``--config`` reads them from YAML."""
     parser = ArgumentParser(
         prog='python training/staged_train.py',
+        usage='%(prog)s --config FILE [--OPTION VALUE ...] [--resume]',
         description='Train a joint network in phases. Options override the configuration file.',
     )
     parser.add_argument('--config', action='config', help='a file of config/training/')

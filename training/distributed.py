@@ -16,20 +16,37 @@ from lightning.fabric import Fabric
 from lightning.fabric.strategies import DDPStrategy
 from torch import Tensor, nn
 
+from perception.errors import ConfigError
 from training.configuration import TrainingConfig
 from training.criterion import Reduce, only_this_process
 
 
 def build_fabric(config: TrainingConfig) -> Fabric:
-    """Lightning Fabric as the configuration says; its ``launch`` starts or joins the processes."""
+    """Lightning Fabric as the configuration says; its ``launch`` starts or joins the processes.
+
+    Raises:
+        ConfigError: If this machine does not have what the configuration asks for.
+    """
     processes = config.devices * config.num_nodes
-    return Fabric(
-        accelerator=config.accelerator,
-        devices=config.devices,
-        num_nodes=config.num_nodes,
-        precision=config.precision,
-        strategy=DDPStrategy(forward_sync_buffers=False) if processes > 1 else 'auto',
-    )
+    try:
+        return Fabric(
+            accelerator=config.accelerator,
+            devices=config.devices,
+            num_nodes=config.num_nodes,
+            precision=config.precision,
+            strategy=DDPStrategy(forward_sync_buffers=False) if processes > 1 else 'auto',
+        )
+    except (RuntimeError, ValueError) as error:  # Lightning's own errors are ValueErrors and RuntimeErrors
+        raise ConfigError(
+            f'accelerator {config.accelerator!r} with {config.devices} devices cannot be had here: {error}'
+        ) from error
+
+
+def any_process(fabric: Fabric, here: bool) -> bool:
+    """Whether something holds in at least one process; the same answer in all of them."""
+    if fabric.world_size == 1:
+        return here
+    return bool(sum_over_processes(fabric)(torch.tensor([int(here)], device=fabric.device)))
 
 
 def sum_over_processes(fabric: Fabric) -> Reduce:

@@ -21,16 +21,17 @@ from tqdm import tqdm
 
 from perception.checkpoint import load_checkpoint, save_checkpoint
 from perception.interfaces import NetworkOutput, PerceptionNetwork
+from perception.output_folder import StopRequest
 from training.configuration import TrainingConfig, config_values
 from training.criterion import Criterion, CriterionConfig
 from training.data.batch import Batch
 from training.data.dataset import SceneDataset
 from training.data.mixture import seed_of
-from training.distributed import sum_over_processes, synchronise_batch_norm
+from training.distributed import any_process, sum_over_processes, synchronise_batch_norm
 from training.errors import TrainingError
 from training.phases import Phase, build_optimizer, freeze_all_but, set_training_mode, weigh_losses
 from training.preparation import open_stream
-from training.run_folder import RunFolder, describe_environment
+from training.run_folder import LAST, RunFolder, describe_environment
 from training.schedule import learning_rate
 from training.validation import validate
 
@@ -60,6 +61,7 @@ class Trainer:
         criterion: The losses; phases may weigh the tasks otherwise.
         datasets: What is trained on, at network size.
         validation: What chooses the checkpoint.
+        stop: Is asked after every step.
     """
 
     def __init__(
@@ -71,6 +73,7 @@ class Trainer:
         criterion: CriterionConfig,
         datasets: Sequence[SceneDataset],
         validation: Sequence[SceneDataset],
+        stop: StopRequest,
     ) -> None:
         self.config, self.fabric, self.folder = config, fabric, folder
         self.criterion, self.datasets, self.validation = criterion, datasets, validation
@@ -78,7 +81,7 @@ class Trainer:
         self.network = network.to(fabric.device).to(memory_format=torch.channels_last)
         self.average = _average_of(network, config.average_decay)
         self.progress = Progress()
-        self.stop_requested = False
+        self.stop = stop
         self._saved_optimizer: dict[str, Any] | None = None
         # A run's figures repeat only if the runs before it are known, too.
         self._started_from = load_checkpoint(config.start_from).provenance if config.start_from else {}
@@ -93,10 +96,10 @@ class Trainer:
         self.fabric.strategy.precision.load_state_dict(state['precision'])
 
     def run(self) -> None:
-        """Train all phases that are left, or until ``stop_requested`` is set: then the step in hand is finished, the
-        state is saved and KeyboardInterrupt raised.
+        """Train all phases that are left, or until somebody asks to stop: then the state is saved.
 
         Raises:
+            KeyboardInterrupt: If somebody did.
             TrainingError: If a loss is not a number, or the disk is full.
         """
         bar = tqdm(
@@ -148,12 +151,13 @@ class Trainer:
                 bar.set_postfix(loss=f'{record["losses"]["total"]:.3g}', img_s=f'{record["images_per_s"]:.1f}')
                 self.folder.log({'step': progress.step, 'phase': phase.name, 'learning_rate': rate, **record})
             done = progress.phase_step == phase.iterations
+            stop = any_process(self.fabric, self.stop.requested)
             if done or (config.validate_every and progress.step % config.validate_every == 0):
                 self._validate(phase)
                 meter.restart()
-            if not done and (self.stop_requested or progress.step % config.save_every == 0):
+            if not done and (stop or progress.step % config.save_every == 0):
                 self._keep(phase, optimizer)
-            if self.stop_requested and not done:
+            if stop and not done:
                 raise KeyboardInterrupt
 
     def _step(
@@ -190,10 +194,11 @@ class Trainer:
 
     def _give_up(self, phase: Phase, losses: dict[str, Tensor]) -> None:
         bad = [f'{name} = {float(loss.detach())}' for name, loss in losses.items() if not torch.isfinite(loss.detach())]
+        last = self.folder.path / LAST
+        kept = f'{last} is intact: start a new run with --start_from it' if last.exists() else 'Start a new run'
         raise TrainingError(
             f'Phase {phase.name!r}, step {self.progress.step}: {", ".join(bad)}. The weights of this step were thrown '
-            f'away; the last saved state in {self.folder.path} is intact. Lower the learning rate or set clip_norm, '
-            'and start a new run with --start_from its last.safetensors.'
+            f'away. {kept}, with a lower learning rate or with clip_norm.'
         )
 
     def _validate(self, phase: Phase) -> None:
@@ -212,8 +217,7 @@ class Trainer:
 
     def _keep(self, phase: Phase, optimizer: Optimizer | None) -> None:
         """Save what a killed run goes on from, and the network as it is."""
-        self._save_checkpoint('last.safetensors', self._best_guess(), phase)
-        set_training_mode(self.network, phase)
+        # The state first: weights without one mean that it was lost.
         self.folder.save_state(
             {
                 'step': self.progress.step,
@@ -224,6 +228,8 @@ class Trainer:
                 'precision': self.fabric.strategy.precision.state_dict(),
             }
         )
+        self._save_checkpoint(LAST, self._best_guess(), phase)
+        set_training_mode(self.network, phase)
 
     def _best_guess(self) -> PerceptionNetwork:
         """The averaged network where there is one."""

@@ -87,7 +87,8 @@ class OptimizerConfig:
 
     Attributes:
         name: ``adam`` (the paper) or ``adamw``, whose weight decay acts on the weights and not on the gradient.
-        betas, eps: As the paper states them. 1e-10 vanishes in half precision: keep optimizer and weights in float32.
+        betas: Decay of the two moments; the paper's.
+        eps: Added to the denominator; the paper's 1e-10 would vanish in half precision.
         weight_decay: Of weights; norms and biases are spared. The paper states none.
     """
 
@@ -99,6 +100,11 @@ class OptimizerConfig:
     def __post_init__(self) -> None:
         if self.name not in OPTIMIZERS:
             raise ConfigError(f'Optimizer {self.name!r} is not offered; {nearest(self.name, list(OPTIMIZERS))}')
+        if not all(0 <= beta < 1 for beta in self.betas) or self.eps <= 0 or self.weight_decay < 0:
+            raise ConfigError(
+                'An optimizer needs betas in [0, 1), eps > 0 and weight_decay >= 0; got '
+                f'{self.betas}, {self.eps} and {self.weight_decay}.'
+            )
 
 
 OPTIMIZERS: dict[str, type[torch.optim.Adam]] = {'adam': torch.optim.Adam, 'adamw': torch.optim.AdamW}

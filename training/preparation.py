@@ -52,18 +52,34 @@ def prepare_datasets(config: TrainingConfig, fabric: Fabric) -> list[CachedDatas
 
 
 def prepare_network(config: TrainingConfig, datasets: Sequence[SceneDataset]) -> PerceptionNetwork:
-    """The network with its initial weights, the same ones in every process."""
+    """The network with its initial weights, the same ones in every process.
+
+    Raises:
+        ConfigError: If the run starts from another network or input size, or there are too few boxes for anchors.
+    """
     if config.start_from:
-        return load_checkpoint(config.start_from).network.train()
+        return _load_start(config)
     overrides: dict[str, Any] = dict(config.network_config)
-    if config.anchors == 'cluster':
-        sizes = torch.cat([box_sizes(dataset, config.image_hw) for dataset in datasets if _has_boxes(dataset)])
+    with_boxes = [dataset for dataset in datasets if _has_boxes(dataset)]
+    if config.anchors == 'cluster' and with_boxes:
+        sizes = torch.cat([box_sizes(dataset, config.image_hw) for dataset in with_boxes])
         overrides['anchors_wh'] = cluster_anchors(sizes, seed=config.seed).anchors_wh
     torch.manual_seed(config.seed)
     network = build_network(config.network, CITYSCAPES_11_3, overrides, config.input_spec)
     if config.imagenet_weights:
         load_imagenet_weights(network, config.imagenet_weights)
     return network
+
+
+def _load_start(config: TrainingConfig) -> PerceptionNetwork:
+    network = load_checkpoint(config.start_from).network
+    found = (network.name, tuple(network.input_spec.image_hw))
+    if found != (config.network, tuple(config.image_hw)):
+        raise ConfigError(
+            f'{config.start_from} holds {found[0]} at {list(found[1])}, but the run is to train {config.network} at '
+            f'{list(config.image_hw)}. Set network and image_hw to those of the checkpoint.'
+        )
+    return network.train()
 
 
 def prepare_criterion(config: TrainingConfig, datasets: Sequence[SceneDataset]) -> CriterionConfig:

@@ -1,9 +1,10 @@
-"""Make the weights that ship out of a training's checkpoint: smaller, without traces of the machine, with a model card.
+"""Make the weights that ship with this project out of a training's checkpoint: smaller, silent about the machine.
 
     python -m training.release_weights --checkpoint RUN/best.safetensors --data data
 
-Writes perception_ws/perception/weights/<network>.safetensors in 16 bit, and <network>.md beside it: what it was trained
-on, its figures (of the 16-bit file, by training.evaluate's own loop) and what it must not be used for.
+Writes perception_ws/perception/weights/interdependent_small.safetensors in 16 bit, and a model card beside it: what it
+was trained on, its figures (of the 16-bit file, by training.evaluate's own loop) and what it must not be used for.
+Weights of your own need none of this: node and commands take best.safetensors as it is.
 """
 
 from __future__ import annotations
@@ -26,6 +27,13 @@ from training.data import build_dataset
 from training.evaluate import SCORE_THRESHOLD, evaluate_dataset
 
 JUDGED_ON = (('camvid', 'test'), ('camvid', 'val'), ('driving_boxes', 'test'))
+SOURCES = {
+    'camvid': 'CamVid (Brostow et al.) gives masks and weak boxes (components of the mask)',
+    'driving_boxes': 'driving_boxes (DAWN: road photos in fog, rain, snow and sand) gives boxes',
+    'cityscapes': 'the streets drawn by this project, named cityscapes here for their layout, give both',
+}
+"""What the card says of a data set."""
+FOR_RESEARCH_ONLY = {'camvid': 'CamVid', 'driving_boxes': 'DAWN'}
 _OF_THE_MACHINE = ('cache', 'output', 'start_from', 'imagenet_weights', 'workers', 'threads')
 
 
@@ -76,9 +84,23 @@ def judge(checkpoint: Checkpoint, data: Path) -> dict[str, Report]:
 
 
 def model_card(checkpoint: Checkpoint, reports: dict[str, Report]) -> str:
-    """The card, as Markdown."""
+    """The card, as Markdown.
+
+    Raises:
+        CheckpointError: If the weights were trained on data that the card knows nothing of.
+    """
     provenance = checkpoint.provenance
     training = provenance['training']
+    names = _trained_on(provenance)
+    if unknown := [name for name in names if name not in SOURCES]:
+        raise CheckpointError(
+            f'The model card can describe {", ".join(SOURCES)}, but these weights were trained on '
+            f'{", ".join(unknown)}. Weights of your own need no release: use the checkpoint as it is.'
+        )
+    restricted = ' and '.join(FOR_RESEARCH_ONLY[name] for name in names if name in FOR_RESEARCH_ONLY)
+    licence = (
+        f'for research only, as {restricted} {"are" if " and " in restricted else "is"}' if restricted else 'Apache-2.0'
+    )
     parameters = sum(parameter.numel() for parameter in checkpoint.network.parameters())
     shares = ', '.join(f'{entry["name"]} {entry["split"]}' for entry in training['data'])
     height, width = checkpoint.network.input_spec.image_hw
@@ -88,12 +110,10 @@ def model_card(checkpoint: Checkpoint, reports: dict[str, Report]) -> str:
         f'{parameters:,} parameters, input {height}x{width} (height x width), 11 segmentation and 3 detection classes '
         'of the interdependent paper. From scratch: no pre-training.',
         '',
-        f'**Trained on** {shares}. CamVid (Brostow et al.) gives masks and weak boxes (components of the mask), '
-        'driving_boxes (DAWN: road photos in fog, rain, snow and sand) boxes, the streets drawn by this project, which '
-        'are named cityscapes here for their layout, both.',
+        f'**Trained on** {shares}: {"; ".join(SOURCES[name] for name in names)}.',
         f'{_describe_runs(provenance)}. Test splits were only read.',
         '',
-        '**Licence of the weights**: for research only, since CamVid and DAWN are. The code is Apache-2.0.',
+        f'**Licence of the weights**: {licence}. The code is Apache-2.0.',
         '',
         '**Not for driving.** Few images of few places, most by day; small and thin things (poles, far people) are '
         'often missed. Use it to see the pipeline run; train your own.',
@@ -119,6 +139,13 @@ def model_card(checkpoint: Checkpoint, reports: dict[str, Report]) -> str:
     return '\n'.join(lines)
 
 
+def _trained_on(provenance: dict[str, Any]) -> list[str]:
+    """The data sets of the run and of those whose weights it started from."""
+    names = [entry['name'] for entry in provenance['training']['data']]
+    earlier = _trained_on(provenance['started_from']) if 'started_from' in provenance else []
+    return list(dict.fromkeys((*names, *earlier)))
+
+
 def _describe_runs(provenance: dict[str, Any]) -> str:
     """The run, after those whose weights it started from."""
     training = provenance['training']
@@ -136,13 +163,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument('--data', type=Path, default=Path('data'), help='folder that holds camvid/ and driving_boxes/')
     parser.add_argument('--output', type=Path, default=SHIPPED_WEIGHTS, help='default: where the package looks')
     options = parser.parse_args(arguments)
+    partial = options.output.with_name(f'{options.output.name}.partial')
     try:
-        released = release(load_checkpoint(options.checkpoint), options.output)
+        # Beside its place until the card is written: weights without figures are not to ship.
+        released = release(load_checkpoint(options.checkpoint), partial)
         card = model_card(released, judge(released, options.data))
         options.output.with_suffix('.md').write_text(card, encoding='utf-8')
+        partial.replace(options.output)
     except (PerceptionError, OSError) as error:
         print(f'release_weights: {error}', file=sys.stderr)
         return 1
+    finally:
+        partial.unlink(missing_ok=True)
     print(f'{card}\n{options.output}, {options.output.stat().st_size / 1e6:.1f} MB')
     return 0
 

@@ -13,6 +13,7 @@ import platform
 import subprocess
 import sys
 from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -22,10 +23,13 @@ from torch.utils.tensorboard import SummaryWriter
 
 import perception
 from perception.errors import ConfigError
+from perception.output_folder import claim_folder
 from training.errors import TrainingError
 
+CONFIG = 'config.yaml'
 STATE = 'state.pt'
 METRICS = 'metrics.jsonl'
+LAST = 'last.safetensors'
 
 
 def replace_file(path: Path, write: Callable[[BinaryIO], object]) -> None:
@@ -47,7 +51,8 @@ def replace_file(path: Path, write: Callable[[BinaryIO], object]) -> None:
 
 
 class RunFolder:
-    """The folder of one run. Only the first process writes; the others hold a silent one.
+    """The folder of one run, and its claim that no other run writes there. Only the first process writes; the others
+    hold a silent one. A context manager.
 
     Args:
         path: The folder.
@@ -57,31 +62,54 @@ class RunFolder:
 
     Raises:
         ConfigError: If a run is there and ``resume`` was not asked for, or the other way round, or it was another run.
+        PerceptionError: If another process is writing there, or nobody can.
     """
 
     def __init__(self, path: Path, config: dict[str, Any], *, resume: bool, writes: bool = True) -> None:
         self.path = path
         self.writes = writes
-        if resume:
-            self._check_same_run(config)
-        elif writes and (path / 'config.yaml').exists():
-            raise ConfigError(f'{path} holds a run already. Add --resume to go on with it, or choose another --output.')
+        self._config = config
         self._tensorboard: SummaryWriter | None = None
+        self._claim = ExitStack()
         if writes:
-            path.mkdir(parents=True, exist_ok=True)
-            if not resume:
-                replace_file(path / 'config.yaml', lambda file: file.write(_dump(config)))
-            environment = json.dumps(describe_environment(), indent=2).encode() + b'\n'
-            replace_file(path / 'environment.json', lambda file: file.write(environment))
-
-    def _check_same_run(self, config: dict[str, Any]) -> None:
+            self._claim.enter_context(claim_folder(path))
         try:
-            before = yaml.safe_load((self.path / 'config.yaml').read_text())
+            if resume:
+                self._check_same_run()
+            elif any((path / name).exists() for name in (STATE, METRICS)):
+                raise ConfigError(
+                    f'{path} holds a run already. Add --resume to go on with it, or choose another --output.'
+                )
+        except BaseException:
+            self._claim.close()
+            raise
+
+    def __enter__(self) -> RunFolder:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def begin(self) -> None:
+        """Write down what is about to run. Up to here nothing is, so a run that cannot start leaves its folder free."""
+        if self.writes:
+            replace_file(self.path / CONFIG, lambda file: file.write(_dump(self._config)))
+            environment = json.dumps(describe_environment(), indent=2).encode() + b'\n'
+            replace_file(self.path / 'environment.json', lambda file: file.write(environment))
+
+    def _check_same_run(self) -> None:
+        path = self.path / CONFIG
+        try:
+            before = yaml.safe_load(path.read_text())
         except OSError as error:
             raise ConfigError(f'There is no run in {self.path} to go on with; leave --resume out.') from error
+        except (yaml.YAMLError, UnicodeDecodeError) as error:
+            raise ConfigError(f'{path} cannot be read ({error}); put back what the run wrote.') from error
+        if not isinstance(before, dict):
+            raise ConfigError(f'{path} holds no configuration; put back what the run wrote.')
         # Where and how often files are written changes nothing that is learned.
         free = ('output', 'cache', 'workers', 'save_every', 'log_every')
-        different = [key for key in config if key not in free and before.get(key) != config[key]]
+        different = [key for key in self._config if key not in free and before.get(key) != self._config[key]]
         if different:
             raise ConfigError(
                 f'The run in {self.path} was started with other values of {", ".join(different)}. Take its own '
@@ -99,24 +127,29 @@ class RunFolder:
         try:
             replace_file(self.path / STATE, lambda file: torch.save(state, file))
         except (OSError, RuntimeError) as error:
+            earlier = (
+                f'The one before, {self.path / STATE}, is intact' if (self.path / STATE).exists() else 'It is the first'
+            )
             raise TrainingError(
-                f'Step {state["step"]}: the state could not be saved ({error}). The one before, {self.path / STATE}, '
-                'is intact: make room and add --resume.'
+                f'Step {state["step"]}: the state could not be saved ({error}). {earlier}: make room and add --resume.'
             ) from error
 
     def load_state(self) -> dict[str, Any] | None:
         """The last saved state; None when the run was killed before the first one.
 
         Raises:
-            TrainingError: If the file is broken.
+            TrainingError: If the file is broken, or was there and is gone.
         """
-        path = self.path / STATE
+        path, weights = self.path / STATE, self.path / LAST
         if not path.exists():
+            if weights.exists():
+                raise TrainingError(f'{path} is gone, but {weights} is there. {_go_on_from(weights)}')
             return None
         try:
             return torch.load(path, map_location='cpu', weights_only=True)
         except Exception as error:
-            raise TrainingError(f'{path} cannot be read ({error}); start a new run.') from error
+            reason = f'{type(error).__name__}: {error}'.rstrip(': ')
+            raise TrainingError(f'{path} cannot be read ({reason}). {_go_on_from(weights)}') from error
 
     def log(self, record: dict[str, Any]) -> None:
         """Add a line to metrics.jsonl, and its numbers to TensorBoard."""
@@ -144,8 +177,16 @@ class RunFolder:
         replace_file(path, lambda file: file.writelines(line.encode() for line in kept))
 
     def close(self) -> None:
+        """End the writing, and let other runs in."""
         if self._tensorboard is not None:
             self._tensorboard.close()
+        self._claim.close()
+
+
+def _go_on_from(weights: Path) -> str:
+    if not weights.exists():
+        return 'Start a new run in another --output.'
+    return f'Start a new run in another --output, with --start_from {weights}: its optimizer begins afresh.'
 
 
 def describe_environment() -> dict[str, Any]:

@@ -1,28 +1,27 @@
 """Staged training of a joint network: the interdependent paper's four phases, or any others.
 
     python training/staged_train.py --config config/training/interdependent_cityscapes.yaml
-    python -m training.staged_train --config ... --data.0.root DIR --batch_size 4 --resume
+    python -m training.staged_train --config ... --batch_size 4 --seed 1 --resume
 
 Several GPUs: ``--devices 4`` here, or torchrun. A killed run goes on with ``--resume`` and ends with the same weights.
 """
 
 from __future__ import annotations
 
-import signal
 import sys
-import threading
 from collections.abc import Sequence
 from pathlib import Path
-from types import FrameType
 
 if __package__ in (None, ''):
     # Run as a file: the checkout's root, not this folder, is where packages are found.
     sys.path[0] = str(Path(__file__).resolve().parents[1])
 
 import torch
+from lightning.fabric.utilities.rank_zero import rank_zero_only
 
 from perception.errors import PerceptionError
 from perception.labels import CITYSCAPES_11_3
+from perception.output_folder import StopRequest
 from training.configuration import TrainingConfig, config_values, parse_arguments
 from training.distributed import build_fabric
 from training.engine import Trainer
@@ -43,35 +42,22 @@ def train(config: TrainingConfig, *, resume: bool = False) -> Path:
         torch.set_num_threads(config.threads)
     fabric = build_fabric(config)
     fabric.launch()
-    folder = RunFolder(Path(config.output), config_values(config), resume=resume, writes=fabric.global_rank == 0)
-    datasets = prepare_datasets(config, fabric)
-    validation = [open_dataset(data, CITYSCAPES_11_3) for data in config.validation]
-    network = prepare_network(config, datasets)
-    criterion = prepare_criterion(config, datasets)
-    trainer = Trainer(config, fabric, folder, network, criterion, datasets, validation)
-    state = folder.load_state() if resume else None
-    if state is not None:
-        trainer.restore(state)
-    folder.forget_after(trainer.progress.step if resume else 0)
-    _stop_gently(trainer)
-    try:
-        trainer.run()
-    finally:
-        folder.close()
+    values, path = config_values(config), Path(config.output)
+    with RunFolder(path, values, resume=resume, writes=fabric.global_rank == 0) as folder:
+        datasets = prepare_datasets(config, fabric)
+        validation = [open_dataset(data, CITYSCAPES_11_3) for data in config.validation]
+        network = prepare_network(config, datasets)
+        criterion = prepare_criterion(config, datasets)
+        stop = StopRequest()
+        trainer = Trainer(config, fabric, folder, network, criterion, datasets, validation, stop)
+        state = folder.load_state() if resume else None
+        if state is not None:
+            trainer.restore(state)
+        folder.begin()
+        folder.forget_after(trainer.progress.step if resume else 0)
+        with stop:
+            trainer.run()
     return folder.path
-
-
-def _stop_gently(trainer: Trainer) -> None:
-    """Let Ctrl-C, and the SIGTERM by which schedulers end jobs, wait for the step in hand; a second one does not."""
-
-    def request(signal_number: int, frame: FrameType | None) -> None:
-        if trainer.stop_requested:
-            raise KeyboardInterrupt
-        trainer.stop_requested = True
-
-    if threading.current_thread() is threading.main_thread():
-        signal.signal(signal.SIGINT, request)
-        signal.signal(signal.SIGTERM, request)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -83,10 +69,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f'staged_train: {error}', file=sys.stderr)
         return 1
     except KeyboardInterrupt:
-        print('staged_train: stopped; add --resume to go on from the saved state.', file=sys.stderr)
+        _say('staged_train: stopped; add --resume to go on from the saved state.', file=sys.stderr)
         return 130
-    print(f'Done. The run is in {path}')
+    _say(f'Done. The run is in {path}')
     return 0
+
+
+_say = rank_zero_only(print)
 
 
 if __name__ == '__main__':

@@ -73,7 +73,23 @@ def test_the_card_gives_the_figures(trained: Path, tmp_path: Path) -> None:
     assert '| AP50 | n/a |' in card
     assert 'Step 3 of 4' in card
     assert 'Then with other settings: step 7 of 9' in card
-    assert 'camvid train' in card
+    assert 'camvid train: CamVid (Brostow et al.)' in card
+    assert 'for research only, as CamVid is' in card
+    assert 'DAWN' not in card
+
+
+def test_weights_of_other_data_need_no_release(trained: Path, tmp_path: Path) -> None:
+    checkpoint = load_checkpoint(trained)
+    checkpoint.provenance['started_from']['training']['data'][0]['name'] = 'coco'
+    with pytest.raises(CheckpointError, match='trained on coco'):
+        model_card(release(checkpoint, tmp_path / 'small.safetensors'), {})
+
+
+def test_without_figures_nothing_is_left(trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    output = tmp_path / 'weights' / 'small.safetensors'
+    assert main(['--checkpoint', str(trained), '--data', str(tmp_path / 'none'), '--output', str(output)]) == 1
+    assert 'camvid' in capsys.readouterr().err
+    assert not list(output.parent.iterdir())
 
 
 def test_weights_of_unknown_origin_are_not_released(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import json
 import os
+import select
 import signal
 import subprocess
 import sys
@@ -20,7 +22,10 @@ from lightning.fabric.plugins import MixedPrecision
 from safetensors.torch import load_file
 
 from perception.checkpoint import load_checkpoint
-from perception.errors import ConfigError
+from perception.errors import ConfigError, DatasetError, PerceptionError
+from perception.labels import CITYSCAPES_11_3
+from perception.networks import build_network
+from tests.conftest import TINY_CONFIG
 from tests.training.conftest import PHASES
 from training.configuration import TrainingConfig, parse_arguments
 from training.engine import Trainer
@@ -75,6 +80,7 @@ def test_run_folder_and_checkpoint_describe_the_run(config_file: Path) -> None:
     folder = train(config)
     names = {path.name for path in folder.iterdir()}
     assert names == {
+        '.lock',
         'config.yaml',
         'environment.json',
         'metrics.jsonl',
@@ -100,6 +106,98 @@ def test_run_folder_and_checkpoint_describe_the_run(config_file: Path) -> None:
         train(config)
     with pytest.raises(ConfigError, match='other values of batch_size'):
         train(replace(config, batch_size=4), resume=True)
+
+    (folder / 'state.pt').unlink()
+    with pytest.raises(TrainingError, match=r'state.pt is gone.*--start_from .*last.safetensors'):
+        train(config, resume=True)
+    (folder / 'state.pt').write_bytes(b'')
+    with pytest.raises(TrainingError, match=r'state.pt cannot be read \(EOFError.*--start_from .*last.safetensors'):
+        train(config, resume=True)
+    (folder / 'config.yaml').write_bytes(b'')
+    with pytest.raises(ConfigError, match='holds no configuration'):
+        train(config, resume=True)
+
+
+def test_a_run_that_cannot_start_leaves_its_folder_free(config_file: Path, tmp_path: Path) -> None:
+    config = _config(config_file, '--phases', json.dumps(PHASES[:1]))
+    with pytest.raises(DatasetError, match='nowhere'):
+        train(replace(config, data=(replace(config.data[0], root=str(tmp_path / 'nowhere')),)))
+    assert not (tmp_path / 'run' / 'config.yaml').exists()
+    with pytest.raises(ConfigError, match='no run'):
+        train(config, resume=True)
+    train(config)
+
+
+def test_one_process_writes_in_a_folder(config_file: Path, tmp_path: Path) -> None:
+    config = _config(config_file)
+    with RunFolder(tmp_path / 'run', {}, resume=False), pytest.raises(PerceptionError, match='Another run is writing'):
+        train(config)
+    with pytest.raises(PerceptionError, match='Cannot write to --output'):
+        train(replace(config, output=str(config_file / 'below a file')))
+
+
+def test_masks_alone_train_with_the_anchors_of_the_preset(config_file: Path) -> None:
+    config = _config(config_file, '--phases', json.dumps(PHASES[1:2]))
+    masks_only = replace(config, data=(replace(config.data[0], options={'boxes': False}),), validation=())
+    network = load_checkpoint(train(masks_only) / 'last.safetensors').network
+    preset = build_network('interdependent', CITYSCAPES_11_3, TINY_CONFIG, config.input_spec)
+    assert torch.equal(network.anchors_wh, preset.anchors_wh)
+
+
+def test_another_network_or_size_is_no_start(config_file: Path, tmp_path: Path) -> None:
+    joint = train(_config(config_file, '--phases', json.dumps(PHASES[:1])))
+    options = ['--start_from', str(joint / 'last.safetensors'), '--output', str(tmp_path / 'next')]
+    with pytest.raises(ConfigError, match=r'holds interdependent at \[96, 192\].*at \[64, 128\]. Set'):
+        train(_config(config_file, *options, '--image_hw', '[64, 128]'))
+    with pytest.raises(ConfigError, match='train interdependent_small at'):
+        train(_config(config_file, *options, '--network', 'interdependent_small'))
+
+
+@pytest.mark.parametrize('processes', [1, 2])
+def test_a_stopped_run_saves_and_goes_on(config_file: Path, tmp_path: Path, processes: int) -> None:
+    run = tmp_path / 'stopped'
+    options = ['--config', str(config_file), '--output', str(run), '--devices', str(processes), '--workers', '1']
+    options += ['--accelerator', 'cpu', '--phases', json.dumps([{**PHASES[0], 'iterations': 1000}])]
+    with subprocess.Popen(
+        [sys.executable, 'training/staged_train.py', *options],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    ) as process:
+        _wait_for_step(run / 'metrics.jsonl', 1, process)
+        process.terminate()
+        _, said = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert said.count('add --resume to go on') == 1
+    saved = torch.load(run / 'state.pt', weights_only=True)['step']
+    assert saved == json.loads((run / 'metrics.jsonl').read_text().splitlines()[-1])['step']
+
+
+def test_loaders_end_with_a_killed_run(config_file: Path, tmp_path: Path) -> None:
+    options = ['--config', str(config_file), '--output', str(tmp_path / 'run'), '--workers', '1']
+    process = subprocess.Popen(
+        [sys.executable, 'training/staged_train.py', *options], stderr=subprocess.DEVNULL, start_new_session=True
+    )
+    _wait_for_step(tmp_path / 'run' / 'metrics.jsonl', 1, process)
+    loaders = _session_of(process.pid) - {process.pid}
+    assert loaders
+    process.kill()
+    process.wait()
+    for loader in loaders:
+        with contextlib.suppress(ProcessLookupError):
+            assert select.select([os.pidfd_open(loader)], [], [], 30)[0], 'a loader lives on'
+
+
+def _session_of(leader: int) -> set[int]:
+    """The processes of a session, as the kernel lists them."""
+    found = set()
+    for stat in Path('/proc').glob('[0-9]*/stat'):
+        with contextlib.suppress(OSError):
+            state, _, _, session = stat.read_text().rpartition(')')[2].split()[:4]
+            if int(session) == leader and state != 'Z':
+                found.add(int(stat.parent.name))
+    return found
 
 
 def test_phase_three_changes_no_bit_of_the_frozen_parts(config_file: Path, tmp_path: Path) -> None:
@@ -142,6 +240,9 @@ def test_a_full_disk_leaves_the_last_state_whole(tmp_path: Path, monkeypatch: py
         (['--batch_size', 'many'], 'batch_size'),
         (['--network_config', '{"stem_widht": 8}'], 'stem_width'),
         (['--network', 'interdependant'], 'interdependent'),
+        (['--workers', '-1'], 'workers must be at least 0'),
+        (['--optimizer.betas', '[2, 3]'], 'betas in [0, 1)'),
+        (['--accelerator', 'abacus'], 'abacus'),
     ],
 )
 def test_wrong_options_are_refused(

@@ -7,9 +7,14 @@ nothing, several ranks see what one would, and a resumed run needs its step numb
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import multiprocessing
+import os
+import select
+import threading
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 
 import cv2
 import torch
@@ -83,7 +88,7 @@ class TrainingStream:
             collate_fn=pack_samples,
             num_workers=self._workers,
             pin_memory=self._pin_memory,
-            worker_init_fn=_use_one_thread,
+            worker_init_fn=partial(_start_worker, os.getpid()),
             multiprocessing_context=loader_context() if self._workers else None,
             generator=torch.Generator(),  # or starting the stream would move the global random state
         )
@@ -112,6 +117,14 @@ def loader_context() -> multiprocessing.context.BaseContext:
     return context
 
 
-def _use_one_thread(_worker: int) -> None:
+def _start_worker(trainer: int, _worker: int) -> None:
     cv2.setNumThreads(1)
     torch.set_num_threads(1)
+    threading.Thread(target=_end_with, args=(trainer,), daemon=True).start()
+
+
+def _end_with(process: int) -> None:
+    """End this process when another one does. PyTorch watches the parent, which is the fork server and lives on."""
+    with contextlib.suppress(ProcessLookupError):  # it has ended already
+        select.select([os.pidfd_open(process)], [], [])  # readable once the process has ended
+    os._exit(1)
