@@ -356,6 +356,13 @@ def test_jpeg_equals_opencv_to_the_bit(mode: str, options: dict[str, object]) ->
     np.testing.assert_array_equal(decoded.to_rgb(), wanted[..., ::-1])
 
 
+def test_a_jpeg_cut_anywhere_in_its_header_is_refused() -> None:
+    picture = compress('.jpg', np.zeros((40, 40, 3), np.uint8))
+    for kept in range(3, picture.index(b'\xff\xda')):  # up to the start of the scan
+        with pytest.raises(ImageError):
+            decode_picture(picture[:kept] + picture[-2:])
+
+
 @pytest.mark.parametrize('junk', [b'\xff', b'\0', b'\x55'])
 def test_a_jpeg_damaged_inside_is_refused(junk: bytes) -> None:
     """OpenCV decodes these to pictures that are grey from the damage on."""

@@ -5,7 +5,7 @@ network takes nine, sorted by area. Boxes are taken as annotated, without augmen
 
     python -m training.cluster_anchors --dataset camvid --root DIR --split train --size 384x768
 
-For a mixture, repeat --dataset and --root. Shape letters: N boxes, k anchors.
+For a mixture, repeat --dataset and --root, and --options if there are any. Shape letters: N boxes, k anchors.
 """
 
 from __future__ import annotations
@@ -24,7 +24,8 @@ from tqdm import tqdm
 
 from perception.boxes import pairwise_size_iou, xyxy_to_cxcywh
 from perception.errors import ConfigError, MissingDependencyError, PerceptionError
-from training.data import build_dataset
+from training.data import build_dataset, parse_options
+from training.data.dataset import SceneDataset
 from training.data.sample import Sample
 
 MAX_ROUNDS = 300
@@ -50,8 +51,10 @@ def cluster_anchors(sizes_wh: Tensor, *, count: int = 9, seed: int = 0, restarts
         restarts: Runs from other random starts; the one with the best mean IoU is kept.
 
     Raises:
-        ConfigError: If there are fewer different sizes than anchors.
+        ConfigError: If there are fewer different sizes than anchors, or no anchor is wanted.
     """
+    if count < 1:
+        raise ConfigError(f'The number of anchors must be at least 1; got {count}.')
     sizes = sizes_wh.double()
     different = len(sizes.unique(dim=0))
     if different < count:
@@ -119,6 +122,7 @@ def draw_clusters(sizes_wh: Tensor, clusters: AnchorClusters, path: Path) -> Non
     """Write a picture of all box sizes with the anchors among them, on logarithmic axes.
 
     Raises:
+        ConfigError: If the file cannot be written, or its name says no kind of picture.
         MissingDependencyError: If matplotlib is not installed.
     """
     try:
@@ -138,14 +142,32 @@ def draw_clusters(sizes_wh: Tensor, clusters: AnchorClusters, path: Path) -> Non
     axes.scatter(widths, heights, s=60, marker='x', color='tab:red')
     for number, size in enumerate(clusters.anchors_wh):
         axes.annotate(str(number), size, xytext=(5, 5), textcoords='offset points', color='tab:red')
-    figure.savefig(path, dpi=120)
+    try:
+        figure.savefig(path, dpi=120)
+    except (OSError, ValueError) as error:
+        raise ConfigError(f'Cannot write the picture {path}: {error}. Name another file, such as x.png.') from error
 
 
 def _parse_size(text: str) -> tuple[int, int]:
     match = re.fullmatch(r'(\d+)x(\d+)', text)
-    if not match:
+    image_hw = (int(match[1]), int(match[2])) if match else (0, 0)
+    if min(image_hw) < 1:
         raise ConfigError(f'Size {text!r} is not HEIGHTxWIDTH in pixels; write for example 384x768.')
-    return int(match[1]), int(match[2])
+    return image_hw
+
+
+def _open_datasets(options: argparse.Namespace) -> list[SceneDataset]:
+    names, roots, texts = options.dataset, options.root, options.options
+    if len(names) != len(roots):
+        raise ConfigError(f'{len(names)} data sets but {len(roots)} folders; give one --root each.')
+    if texts and len(texts) != len(names):
+        raise ConfigError(
+            f"{len(names)} data sets but {len(texts)} --options; give one each ('{{}}' for none), or none."
+        )
+    chosen = [parse_options(text) for text in texts or ['{}'] * len(names)]
+    return [
+        build_dataset(name, root, options.split, **own) for name, root, own in zip(names, roots, chosen, strict=True)
+    ]
 
 
 def _parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
@@ -154,6 +176,9 @@ def _parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
     )
     parser.add_argument('--dataset', action='append', required=True, metavar='NAME', help='a data set; may be repeated')
     parser.add_argument('--root', action='append', type=Path, required=True, metavar='DIR', help='folder of each')
+    parser.add_argument(
+        '--options', action='append', default=[], metavar='JSON', help='what the reader of each takes besides, or none'
+    )
     parser.add_argument('--split', default='train', help='default train')
     parser.add_argument('--size', default='384x768', metavar='HxW', help='network input in pixels; default 384x768')
     parser.add_argument('--anchors', type=int, default=9, help='default 9')
@@ -163,23 +188,31 @@ def _parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """The command: prints lines for a training configuration; returns the exit status."""
+    """The command: prints lines for a training configuration.
+
+    Returns:
+        The exit code: 0 done, 1 it could not be done, 130 Ctrl-C.
+    """
     options = _parse_arguments(arguments)
     try:
-        if len(options.dataset) != len(options.root):
-            raise ConfigError(
-                f'{len(options.dataset)} data sets but {len(options.root)} folders; give one --root each.'
-            )
         image_hw = _parse_size(options.size)
-        datasets = [build_dataset(*pair, options.split) for pair in zip(options.dataset, options.root, strict=True)]
+        # What can be told now is not told after an hour of reading.
+        if options.anchors < 1:
+            raise ConfigError(f'--anchors must be at least 1; got {options.anchors}.')
+        if options.picture and (options.picture.is_dir() or not options.picture.parent.is_dir()):
+            raise ConfigError(f'--picture {options.picture} must be a file in a folder that exists.')
+        datasets = _open_datasets(options)
         with tqdm(total=sum(map(len, datasets)), desc='images', disable=None) as progress:
             sizes = box_sizes(_counted(datasets, progress), image_hw)
         clusters = cluster_anchors(sizes, count=options.anchors, seed=options.seed)
         if options.picture:
             draw_clusters(sizes, clusters, options.picture)
     except PerceptionError as error:
-        print(error, file=sys.stderr)
-        return 2
+        print(f'cluster_anchors: {error}', file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print('cluster_anchors: stopped', file=sys.stderr)
+        return 130
     print(
         f'# {" + ".join(options.dataset)}, {options.split} at {options.size}: {len(sizes)} boxes, seed {options.seed}'
     )

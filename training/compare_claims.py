@@ -100,12 +100,23 @@ def compare(config: TrainingConfig, names: Sequence[str], seeds: int, output: Pa
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Compare as the command line says. Returns the exit code."""
-    parser = argparse.ArgumentParser(prog='python -m training.compare_claims', description=__doc__.split('\n')[0])
+    """Compare as the command line says.
+
+    Returns:
+        The exit code: 0 done, 1 it could not be done, 2 wrong usage, 130 Ctrl-C.
+    """
+    parser = argparse.ArgumentParser(
+        prog='python -m training.compare_claims',
+        description=__doc__.split('\n')[0],
+        epilog='All options of staged_train.py are taken, too, first of all --config FILE.',
+    )
     parser.add_argument('--seeds', type=int, default=3, help='runs of each variant (default 3)')
     parser.add_argument('--variants', nargs='+', default=list(VARIANTS), choices=list(VARIANTS), help='default: all')
     parser.add_argument('--claims-output', type=Path, default=Path('out/claims'), help='default out/claims')
     options, rest = parser.parse_known_args(arguments)
+    if not any(word.partition('=')[0] in ('--config', '--data') for word in rest):
+        print('compare_claims: --config FILE is missing; name a file of config/training/.', file=sys.stderr)
+        return 2
     try:
         if options.seeds < 1:
             raise ConfigError(f'--seeds must be at least 1; got {options.seeds}.')

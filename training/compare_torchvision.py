@@ -259,21 +259,29 @@ def score(baseline: Baseline, task: str, config: TrainingConfig, split: str) -> 
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Train and score as the command line says. Returns the exit code."""
-    parser = argparse.ArgumentParser(prog='python -m training.compare_torchvision', description=__doc__.split('\n')[0])
+    """Train and score as the command line says. Returns the exit code, as training.compare_claims."""
+    parser = argparse.ArgumentParser(
+        prog='python -m training.compare_torchvision',
+        description=__doc__.split('\n')[0],
+        epilog='All options of staged_train.py are taken, too, first of all --config FILE.',
+    )
     parser.add_argument('--task', choices=('segmentation', 'detection'), required=True)
     parser.add_argument('--minutes', type=float, required=True, help='of training')
     parser.add_argument('--split', default='test', help='of the validation data sets (default test)')
     parser.add_argument('--baseline-output', type=Path, default=Path('out/baseline'), help='default out/baseline')
     options, rest = parser.parse_known_args(arguments)
+    if not any(word.partition('=')[0] in ('--config', '--data') for word in rest):
+        print('compare_torchvision: --config FILE is missing; name a file of config/training/.', file=sys.stderr)
+        return 2
     try:
         if not 0 < options.minutes < float('inf'):
             raise ConfigError(f'--minutes must be above 0; got {options.minutes}.')
         config, resume = parse_arguments(rest)
         path = options.baseline_output / options.task
         values = {'minutes': options.minutes, 'task': options.task, **config_values(config)}
-        folder = RunFolder(path, values, resume=resume)
-        baseline, effort = train_for(options.minutes, options.task, config, folder)
+        with RunFolder(path, values, resume=resume) as folder:
+            folder.begin()
+            baseline, effort = train_for(options.minutes, options.task, config, folder)
         torch.save(baseline.state_dict(), path / 'weights.pt')
         effort['parameters'] = sum(parameter.numel() for parameter in baseline.parameters())
         for name, report in score(baseline, options.task, config, options.split).items():

@@ -31,13 +31,14 @@ from perception.image import plan_geometry
 from perception.interfaces import GroundTruth, InputSpec, SceneResult
 from perception.metrics import Evaluator
 from perception.metrics.cityscapes_scoring import CityscapesWriter, save_official_scores
+from perception.metrics.loss_curves import loss_section
 from perception.metrics.pictures import PictureKeeper
 from perception.metrics.report_page import write_report_page
 from perception.metrics.tables import format_report
 from perception.pipeline import Perceiver
 from perception.postprocess import PostprocessConfig
 from perception.throughput import map_in_order
-from training.data import DATASETS, build_dataset
+from training.data import DATASETS, build_dataset, parse_options
 from training.data.dataset import SceneDataset
 from training.data.sample import Sample
 
@@ -46,6 +47,7 @@ DATA_VARIABLE = 'PERCEPTION_DATA'
 SCORE_THRESHOLD = 0.01
 """Average precision looks at weak detections too."""
 OFFICIAL_TOLERANCE = 1e-6
+REPORT, PAGE, OFFICIAL = 'report.json', 'report.html', 'cityscapesscripts.json'
 
 Scale = Literal['original', 'network']
 
@@ -138,7 +140,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
     try:
         _run(options)
-    except PerceptionError as error:
+    except (PerceptionError, OSError) as error:
         print(f'training.evaluate: {error}', file=sys.stderr)
         return 1
     except KeyboardInterrupt:
@@ -157,6 +159,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument('--dataset', required=True, choices=sorted(DATASETS))
     parser.add_argument('--root', type=Path, help=f'folder of the data set; else ${DATA_VARIABLE}/<dataset>')
     parser.add_argument('--split', default='val', help='train, val or test')
+    parser.add_argument('--options', default='{}', metavar='JSON', help="what the data set's reader takes besides")
     parser.add_argument('--output', type=Path, help='folder for the report; else out/evaluation/<network>_<split>')
     parser.add_argument('--at', choices=('original', 'network'), default='original', help='size at which to score')
     parser.add_argument('--limit', type=_count, default=0, help='only so many images; 0: all')
@@ -184,10 +187,12 @@ def _positive(text: str) -> int:
 
 
 def _run(options: argparse.Namespace) -> None:
+    if options.losses is not None:
+        loss_section(options.losses)  # what is wrong with the file is told before the scoring, not after it
     checkpoint = resolve_checkpoint(options.checkpoint)
-    dataset = build_dataset(options.dataset, _root(options), options.split)
+    dataset = build_dataset(options.dataset, _root(options), options.split, **parse_options(options.options))
     output: Path = options.output or Path('out/evaluation') / f'{checkpoint.network.name}_{dataset.name}'
-    _make_folder(output)
+    _make_folder(output, files=(REPORT, PAGE, OFFICIAL))
     perceiver = Perceiver(
         checkpoint,
         device=options.device,
@@ -220,9 +225,9 @@ def _run(options: argparse.Namespace) -> None:
             'perception': perception.__version__,
         }
     )
-    report.save(output / 'report.json')
+    report.save(output / REPORT)
     write_report_page(
-        output / 'report.html',
+        output / PAGE,
         report,
         dataset.labels,
         title=f'{checkpoint.network.name} on {dataset.name}',
@@ -233,10 +238,10 @@ def _run(options: argparse.Namespace) -> None:
     print(f'\n{format_report(report)}')
     if masks is not None and len(masks):
         official = masks.score()
-        save_official_scores(output / 'cityscapesscripts.json', official)
+        save_official_scores(output / OFFICIAL, official)
         verdict = 'equal' if official.difference(report) <= OFFICIAL_TOLERANCE else 'NOT EQUAL'
         print(f'\ncityscapesscripts: mIoU {100 * (official.mean_iou or 0):.4f} %, {verdict} to the above.')
-    print(f'\n{len(evaluator) / seconds:.1f} images/s on {perceiver.device}. Page: {output / "report.html"}')
+    print(f'\n{len(evaluator) / seconds:.1f} images/s on {perceiver.device}. Page: {output / PAGE}')
 
 
 def _root(options: argparse.Namespace) -> Path:
@@ -251,11 +256,17 @@ def _root(options: argparse.Namespace) -> Path:
     return Path(folder) / options.dataset
 
 
-def _make_folder(folder: Path) -> None:
+def _make_folder(folder: Path, files: Sequence[str]) -> None:
+    """Make the output folder, and see that files of these names can be written there."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise ConfigError(f'Cannot make the output folder {folder}: {error}') from error
+    if not os.access(folder, os.W_OK):
+        raise ConfigError(f'Cannot write to the output folder {folder}; name another --output.')
+    for name in files:
+        if (folder / name).is_dir():
+            raise ConfigError(f'{folder / name} is a folder; move it away or name another --output.')
 
 
 if __name__ == '__main__':

@@ -67,3 +67,18 @@ def test_refuses_other_sizes_and_unknown_classes():
     with pytest.raises(ConfigError, match='Predicted mask holds class 255'):
         scorer.add(np.full((1, 1), 255, np.uint8), np.zeros((1, 1), np.uint8))
     assert scorer.scores().images == 0
+
+
+@pytest.mark.filterwarnings('error')
+def test_merged_scores_are_those_of_all_images_and_no_reason_to_warn():
+    random = np.random.default_rng(0)
+    pairs = random.integers(0, 3, (4, 2, 6, 5)).astype(np.uint8)
+    whole, joined, masks, nothing = (SegmentationScorer(THREE) for _ in range(4))
+    for pair in pairs:
+        whole.add(*pair)
+        masks.add(*pair)
+    for part in (nothing, masks, nothing):
+        joined.merge(part)
+    assert joined.scores() == whole.scores()
+    nothing.merge(SegmentationScorer(THREE))
+    assert nothing.scores().mean_iou is None

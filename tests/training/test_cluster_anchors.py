@@ -1,5 +1,6 @@
 """Clusters of box sizes: repeatable, sorted, near the best, and fit for a network's configuration."""
 
+import json
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -13,6 +14,7 @@ from torch import Tensor
 
 import training.cluster_anchors
 from perception.errors import ConfigError
+from tests.training.data.drawn_layouts import draw_camvid, draw_coco
 from training.cluster_anchors import box_sizes, cluster_anchors, draw_clusters, main
 from training.data.sample import Sample
 
@@ -124,7 +126,7 @@ class Drawn:
 
 @pytest.fixture
 def drawn_dataset(monkeypatch: pytest.MonkeyPatch) -> None:
-    def build(name: str, root: Path, split: str) -> Drawn:
+    def build(name: str, root: Path, split: str, **options: object) -> Drawn:
         assert split == 'train'
         return Drawn(sizes_around(PLANTED[:2] if name == 'small' else PLANTED[2:]))
 
@@ -148,13 +150,40 @@ def test_command_prints_yaml_for_a_mixture_and_draws_it(capsys: pytest.CaptureFi
     ('arguments', 'message'),
     [
         (['--size', '384'], '384x768'),
+        (['--size', '0x0'], "Size '0x0' is not HEIGHTxWIDTH"),
         (['--root', 'another'], '--root'),
         (['--anchors', '500'], 'different box sizes'),
+        (['--anchors', '0'], '--anchors must be at least 1; got 0'),
+        (['--picture', '/nodir/x.png'], '--picture /nodir/x.png must be a file in a folder that exists'),
+        (['--picture', '/tmp'], '--picture /tmp must be a file'),
+        (['--picture', '/tmp/x.nosuch'], 'Cannot write the picture /tmp/x.nosuch'),
+        (['--options', '{}', '--options', '{}'], '1 data sets but 2 --options'),
+        (['--options', '{"images"'], '--options \'{"images"\' is not JSON'),
+        (['--options', '[]'], "--options '[]' is not a JSON object"),
     ],
 )
 def test_command_reports_mistakes(arguments: list[str], message: str, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(['--dataset', 'small', '--root', 'a', *arguments]) == 2
-    assert message in capsys.readouterr().err
+    anchors = [] if '--anchors' in arguments else ['--anchors', '2']
+    assert main(['--dataset', 'small', '--root', 'a', *anchors, *arguments]) == 1
+    error = capsys.readouterr().err
+    assert message in error
+    assert error.splitlines()[-1].startswith('cluster_anchors: ')
+
+
+def test_command_reads_each_data_set_with_its_options(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    draw_coco(tmp_path / 'coco')
+    (tmp_path / 'coco' / 'annotations' / 'instances_train2017.json').rename(tmp_path / 'coco' / 'labels.json')
+    (tmp_path / 'coco' / 'train2017').rename(tmp_path / 'coco' / 'my pics')
+    draw_camvid(tmp_path / 'camvid')
+    own = json.dumps({'annotations': 'labels.json', 'images': 'my pics'})
+    coco = ['--dataset', 'coco', '--root', str(tmp_path / 'coco'), '--options', own]
+    assert main([*coco, '--anchors', '2']) == 0
+    assert '# coco, train at 384x768: 6 boxes' in capsys.readouterr().out
+    camvid = ['--dataset', 'camvid', '--root', str(tmp_path / 'camvid'), '--options', '{}']
+    assert main([*coco, *camvid, '--anchors', '2']) == 0
+    assert '# coco + camvid, train at 384x768: 15 boxes' in capsys.readouterr().out
+    assert main(['--dataset', 'camvid', '--root', str(tmp_path / 'camvid'), '--options', '{"boxs": "none"}']) == 1
+    assert "Option 'boxs' of data set 'camvid' is unknown: did you mean 'boxes'?" in capsys.readouterr().err
 
 
 def test_picture_of_clusters(tmp_path: Path) -> None:

@@ -39,3 +39,13 @@ def test_without_validation_data_there_is_nothing_to_compare(
 ) -> None:
     assert main(['--config', str(config_file), '--validation', '[]']) == 1
     assert 'names no validation data' in capsys.readouterr().err
+
+
+def test_the_help_and_an_error_name_the_configuration(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(['--help'])
+    assert '--config FILE' in capsys.readouterr().out
+    assert main([]) == 2
+    error = capsys.readouterr().err
+    assert error.startswith('compare_claims: --config FILE is missing')
+    assert error.count('\n') == 1

@@ -69,3 +69,13 @@ def test_the_rate_rises_and_falls() -> None:
 def test_minutes_must_be_above_zero(config_file: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(['--task', 'detection', '--minutes', '0', '--config', str(config_file)]) == 1
     assert '--minutes must be above 0' in capsys.readouterr().err
+
+
+def test_the_help_and_an_error_name_the_configuration(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(['--help'])
+    assert '--config FILE' in capsys.readouterr().out
+    assert main(['--task', 'detection', '--minutes', '1']) == 2
+    error = capsys.readouterr().err
+    assert error.startswith('compare_torchvision: --config FILE is missing')
+    assert error.count('\n') == 1

@@ -15,6 +15,7 @@ from perception.metrics import Report
 from perception.metrics.pictures import PictureKeeper
 from perception.pipeline import Perceiver
 from perception.postprocess import PostprocessConfig
+from tests.training.data.drawn_layouts import draw_coco
 from training.data.dataset import SceneDataset
 from training.data.sample import Sample
 from training.evaluate import SCORE_THRESHOLD, Scale, evaluate_dataset, main, prepare_scene
@@ -205,3 +206,44 @@ def test_mistakes_are_told_without_a_traceback(
     assert 'nowhere' in capsys.readouterr().err
     with pytest.raises(SystemExit):
         main([*checkpoint, '--batch', '0'])
+
+
+def test_command_reads_coco_with_options_of_its_own(
+    tiny_checkpoint_path: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    draw_coco(tmp_path, 'val')
+    (tmp_path / 'annotations' / 'instances_val2017.json').rename(tmp_path / 'labels.json')
+    (tmp_path / 'val2017').rename(tmp_path / 'my pics')
+    arguments = ['--checkpoint', str(tiny_checkpoint_path), '--dataset', 'coco', '--root', str(tmp_path)]
+    arguments += ['--output', str(tmp_path / 'out'), '--device', 'cpu']
+    assert main([*arguments, '--options', '{"annotations": "labels.json", "images": "my pics"}']) == 0
+    report = Report.load(tmp_path / 'out' / 'report.json')
+    assert (report.detection.images, report.segmentation.images) == (3, 0)
+    capsys.readouterr()
+    for text, message in (
+        ('{annotations}', 'is not JSON'),
+        ('["labels.json"]', 'is not a JSON object'),
+        ('{"annotation": "labels.json"}', "did you mean 'annotations'"),
+        ('{"annotations": 3}', "Option 'annotations' of data set 'coco' is 3; expected a text."),
+    ):
+        assert main([*arguments, '--options', text]) == 1
+        error = capsys.readouterr().err
+        assert message in error
+        assert error.count('\n') == 1
+
+
+def test_what_the_end_would_fail_on_is_told_at_the_start(
+    tiny_checkpoint_path: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+):
+    write_camvid(tmp_path / 'camvid', 1)
+    monkeypatch.setattr('training.evaluate.evaluate_dataset', None)  # is not reached
+    output = tmp_path / 'out'
+    arguments = ['--checkpoint', str(tiny_checkpoint_path), '--dataset', 'camvid', '--split', 'test', '--device', 'cpu']
+    arguments += ['--root', str(tmp_path / 'camvid'), '--output', str(output)]
+    assert main([*arguments, '--losses', str(tmp_path / 'nofile')]) == 1
+    assert 'Cannot read the metrics file' in capsys.readouterr().err
+    (output / 'report.html').mkdir(parents=True)
+    assert main(arguments) == 1
+    assert capsys.readouterr().err == (
+        f'training.evaluate: {output}/report.html is a folder; move it away or name another --output.\n'
+    )

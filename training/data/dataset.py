@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import inspect
 import json
+import os
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
@@ -52,7 +53,7 @@ def fingerprint_files(reader: SceneDataset, root: Path, settings: Mapping[str, o
         reader: The data set; the source files of its classes count.
         root: Folder that the files lie in; moving it as a whole changes nothing.
         settings: Options and class tables, all of them JSON values.
-        files: Every file that samples are read from.
+        files: Every file that samples are read from, but for those whose content is among the settings.
     """
     digest = hashlib.sha256()
     for ancestor in type(reader).__mro__:
@@ -64,6 +65,7 @@ def fingerprint_files(reader: SceneDataset, root: Path, settings: Mapping[str, o
     digest.update(json.dumps([reader.name, reader.labels.name, classes, settings], sort_keys=True).encode())
     for file in files:
         state = file.stat()
-        # Whole seconds: a copy to another file system may round the rest away.
-        digest.update(f'{file.relative_to(root)} {state.st_size} {int(state.st_mtime)}\n'.encode())
+        # To the nanosecond, though a copy to a file system that rounds is then cached anew: two files of one size that
+        # were written within the same second would share a cache, and nobody would notice.
+        digest.update(f'{os.path.relpath(file, root)} {state.st_size} {state.st_mtime_ns}\n'.encode())
     return digest.hexdigest()

@@ -8,11 +8,15 @@ from __future__ import annotations
 from pathlib import Path
 
 import cv2
+import numpy as np
 import torch
 from torch import Tensor
 
-from perception.errors import DatasetError
-from perception.truth.index_maps import read_picture
+from perception.errors import DatasetError, ImageError
+from perception.image_messages import decode_picture
+from perception.truth.index_maps import is_jpeg, read_picture
+
+_JPEG_END = b'\xff\xd9'
 
 
 def require_folder(folder: Path, purpose: str) -> Path:
@@ -51,5 +55,19 @@ def read_image(path: Path) -> Tensor:
         DatasetError: If the file is missing, truncated or no picture.
     """
     # Boxes and masks count in stored pixels, so an orientation tag must not turn them.
-    pixels = read_picture(path, cv2.IMREAD_COLOR_RGB | cv2.IMREAD_IGNORE_ORIENTATION)
+    flags = cv2.IMREAD_COLOR_RGB | cv2.IMREAD_IGNORE_ORIENTATION
+    pixels = _read_jpeg(path) if is_jpeg(path) else read_picture(path, flags)
     return torch.from_numpy(pixels).permute(2, 0, 1)
+
+
+def _read_jpeg(path: Path) -> np.ndarray:
+    """(H, W, 3) uint8 RGB by the runtime's decoder, which refuses damaged JPEGs; OpenCV fills them with grey."""
+    try:
+        data = path.read_bytes()
+        # Phones and cameras write more behind a picture's end: a depth map, a film. In a recording that is damage.
+        end = data.rfind(_JPEG_END)
+        return decode_picture(data[: end + len(_JPEG_END)] if end > 0 else data, path.name).to_rgb()
+    except (ImageError, OSError) as error:
+        raise DatasetError(
+            f'File {path} cannot be decoded; it is truncated or damaged. Copy or download it again. ({error})'
+        ) from error

@@ -104,6 +104,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except PerceptionError as error:
         print(error, file=sys.stderr)
         return 2
+    except OSError as error:
+        print(f'Cannot write the data set to {options.output}: {error}. Name another folder.', file=sys.stderr)
+        return 2
     return 0
 
 

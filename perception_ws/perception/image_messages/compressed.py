@@ -76,6 +76,8 @@ def _decode_jpeg(data: bytes, what: str) -> DecodedImage:
     # Not by OpenCV, which fills what is damaged with grey and says nothing. The pixels are the same.
     try:
         colors = simplejpeg.decode_jpeg_header(data, strict=False)[2]
+    except KeyError as error:
+        raise ImageError('undecodable', f'The {what} is damaged: its header is cut short.') from error
     except ValueError:
         colors = ''  # a rare subsampling
     if colors not in ('Gray', 'YCbCr', 'RGB'):

@@ -84,6 +84,9 @@ class SegmentationScorer:
         """Take over what another scorer has seen."""
         if other.images:
             self._jaccard.merge_state(other._jaccard)
+            # merge_state does not count as an update, and torchmetrics warns of scores without one.
+            nothing = torch.zeros(0, dtype=torch.int64)
+            self._jaccard.update(nothing, nothing)
             self.images += other.images
 
     def scores(self) -> SegmentationScores:

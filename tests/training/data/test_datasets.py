@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import pickle
 from collections.abc import Callable
 from pathlib import Path
@@ -106,11 +107,70 @@ def test_a_truncated_picture_is_named(build: Builder, name: str, tmp_path: Path)
         dataset[0]
 
 
+def test_files_of_one_size_and_second_are_told_apart(tmp_path: Path) -> None:
+    fingerprints = {}
+    for name, time_ns in (
+        ('one', 1_700_000_000_100_000_000),
+        ('copy', 1_700_000_000_100_000_000),
+        ('other', 1_700_000_000_900_000_000),
+    ):
+        DRAWERS['camvid'](tmp_path / name)
+        for path in (tmp_path / name).rglob('*.png'):
+            os.utime(path, ns=(time_ns, time_ns))
+        fingerprints[name] = build_dataset('camvid', tmp_path / name, 'train').fingerprint()
+    assert fingerprints['one'] == fingerprints['copy'] != fingerprints['other']
+
+
+@pytest.mark.parametrize('name', ['coco', 'driving_boxes'])
+def test_boxes_are_told_apart_by_the_content_of_their_file(name: str, tmp_path: Path) -> None:
+    roots = tmp_path / 'one', tmp_path / 'other'
+    for root in roots:
+        DRAWERS[name](root)
+        (labels,) = root.rglob('*.json')
+        if root.name == 'other':
+            labels.write_text(labels.read_text().replace('[4, 5, 20, 10]', '[4, 5, 20, 11]'))
+        for path in root.rglob('*.*'):
+            os.utime(path, ns=(0, 0))
+    one, other = (build_dataset(name, root, 'train').fingerprint() for root in roots)
+    assert one != other
+    (labels,) = roots[0].rglob('*.json')
+    os.utime(labels)
+    assert build_dataset(name, roots[0], 'train').fingerprint() == one, 'the same file, copied again'
+
+
+def test_pictures_outside_of_the_root_have_a_fingerprint(tmp_path: Path) -> None:
+    DRAWERS['coco'](tmp_path / 'coco')
+    pictures = (tmp_path / 'coco' / 'train2017').rename(tmp_path / 'my pics')
+    found = [
+        build_dataset('coco', tmp_path / 'coco', 'train', images=images) for images in (str(pictures), '../my pics')
+    ]
+    assert found[0].fingerprint() == found[1].fingerprint()
+
+
 @each_dataset
 def test_a_missing_split_says_what_is_there(build: Builder, name: str, tmp_path: Path) -> None:
     build(name)
     with pytest.raises(DatasetError, match='missing'):
         build_dataset(name, tmp_path / name, 'validation')
+
+
+@pytest.mark.parametrize(
+    ('name', 'option', 'value', 'expected'),
+    [
+        ('cityscapes', 'masks', 'no', 'true or false'),
+        ('camvid', 'min_box_area_px', '100', 'a whole number'),
+        ('camvid', 'min_box_area_px', True, 'a whole number'),
+        ('camvid', 'boxes', 3, 'a text'),
+        ('coco', 'images', ['pics'], 'a text'),
+        ('coco', 'classes', 'car', 'an object of texts'),
+        ('coco', 'classes', {'car': 0}, 'an object of texts'),
+    ],
+)
+def test_an_option_of_the_wrong_kind_is_named(
+    build: Builder, name: str, option: str, value: object, expected: str
+) -> None:
+    with pytest.raises(ConfigError, match=f"Option '{option}' of data set '{name}' is .*; expected {expected}"):
+        build(name, **{option: value})
 
 
 @each_dataset

@@ -295,6 +295,14 @@ def test_command_explains_bad_options(tmp_path, capsys, option, value, hint):
     assert not (tmp_path / 'new').exists()
 
 
+def test_command_explains_a_folder_that_it_cannot_write(tmp_path, capsys):
+    (tmp_path / 'file').write_text('no folder')
+    assert main(['--output', str(tmp_path / 'file' / 'streets'), '--train', '1', '--val', '0', '--test', '0']) == 2
+    error = capsys.readouterr().err
+    assert error.startswith(f'Cannot write the data set to {tmp_path}/file/streets: ')
+    assert error.count('\n') == 1
+
+
 def test_bad_configurations_are_refused():
     with pytest.raises(ConfigError, match='even'):
         StreetConfig(image_hw=(16, 32))
