@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import resource
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, cast
 
@@ -82,6 +82,7 @@ class Trainer:
         self.average = _average_of(network, config.average_decay)
         self.progress = Progress()
         self.stop = stop
+        self.meter = Meter()
         self._saved_optimizer: dict[str, Any] | None = None
         # A run's figures repeat only if the runs before it are known, too.
         self._started_from = load_checkpoint(config.start_from).provenance if config.start_from else {}
@@ -92,6 +93,7 @@ class Trainer:
         if self.average is not None:
             self.average.load_state_dict(state['average'])
         self.progress = Progress(**state['progress'])
+        self.meter = Meter(state['losses'], state['loss_steps'])
         self._saved_optimizer = state['optimizer']
         self.fabric.strategy.precision.load_state_dict(state['precision'])
 
@@ -117,7 +119,7 @@ class Trainer:
                 self._keep(phase, None)
 
     def _train_phase(self, phase: Phase, bar: tqdm[Any]) -> None:
-        config, progress = self.config, self.progress
+        config, progress, meter = self.config, self.progress, self.meter
         freeze_all_but(self.network, phase.trains)
         optimizer = build_optimizer(self.network, phase, config.optimizer)
         # Set up anew in each phase: the parameters that processes exchange gradients of are other ones.
@@ -127,13 +129,13 @@ class Trainer:
             optimizer.load_state_dict(self._saved_optimizer)
             self._saved_optimizer = None
         criterion = Criterion(weigh_losses(self.criterion, phase), sum_over_processes(self.fabric))
-        meter = Meter(config)
         left = phase.iterations - progress.phase_step
         stream = open_stream(
             config, self.datasets, self.fabric, start_step=progress.step, stop_step=progress.step + left
         )
         batches = iter(stream)
         bar.set_description(phase.name)
+        meter.restart_clock()
         while progress.phase_step < phase.iterations:
             waited = time.perf_counter()
             batch = next(batches)
@@ -154,7 +156,7 @@ class Trainer:
             stop = any_process(self.fabric, self.stop.requested)
             if done or (config.validate_every and progress.step % config.validate_every == 0):
                 self._validate(phase)
-                meter.restart()
+                meter.restart_clock()
             if not done and (stop or progress.step % config.save_every == 0):
                 self._keep(phase, optimizer)
             if stop and not done:
@@ -225,6 +227,8 @@ class Trainer:
                 'network': self.network.state_dict(),
                 'average': None if self.average is None else self.average.state_dict(),
                 'optimizer': None if optimizer is None else optimizer.state_dict(),
+                'losses': self.meter.losses,
+                'loss_steps': self.meter.steps,
                 'precision': self.fabric.strategy.precision.state_dict(),
             }
         )
@@ -252,17 +256,20 @@ class Trainer:
 
 
 class Meter:
-    """Means of losses and the speed since the last record."""
+    """Means of losses and the speed since the last record.
 
-    def __init__(self, config: TrainingConfig) -> None:
-        self._sums: dict[str, Tensor] = {}
-        self.restart()
+    Args:
+        losses: Sums that an interrupted run had come to.
+        steps: Of so many steps.
+    """
 
-    def restart(self) -> None:
-        """Begin a new stretch of time; what was in between does not count."""
-        self._sums = {}
-        self._steps = self._images = 0
-        self._waited_s = 0.0
+    def __init__(self, losses: Mapping[str, Tensor] | None = None, steps: int = 0) -> None:
+        self.losses, self.steps = dict(losses or {}), steps
+        self.restart_clock()
+
+    def restart_clock(self) -> None:
+        """Measure speed from now on; what was in between does not count."""
+        self._images, self._waited_s = 0, 0.0
         self._start = time.perf_counter()
 
     def wait(self, seconds: float) -> None:
@@ -271,8 +278,8 @@ class Meter:
     def add(self, losses: dict[str, Tensor], images: int) -> None:
         # Added on the device: reading each value would make the GPU wait.
         for name, loss in losses.items():
-            self._sums[name] = self._sums.get(name, torch.zeros_like(loss)) + loss.detach()
-        self._steps += 1
+            self.losses[name] = self.losses.get(name, torch.zeros_like(loss)) + loss.detach()
+        self.steps += 1
         self._images += images
 
     def record(self) -> dict[str, Any]:
@@ -280,7 +287,7 @@ class Meter:
         seconds = time.perf_counter() - self._start
         cuda = torch.cuda.is_available()
         record = {
-            'losses': {name: float(value) / self._steps for name, value in self._sums.items()},
+            'losses': {name: float(value) / self.steps for name, value in self.losses.items()},
             'images_per_s': round(self._images / seconds, 2),
             'waiting_share': round(self._waited_s / seconds, 4),
             'memory_mib': round(
@@ -289,7 +296,8 @@ class Meter:
                 else resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**10
             ),
         }
-        self.restart()
+        self.losses, self.steps = {}, 0
+        self.restart_clock()
         return record
 
 

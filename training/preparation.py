@@ -12,7 +12,7 @@ from lightning.fabric import Fabric
 
 from perception.checkpoint import load_checkpoint
 from perception.errors import ConfigError
-from perception.interfaces import LabelSpace, PerceptionNetwork
+from perception.interfaces import UNLABELLED, LabelSpace, PerceptionNetwork
 from perception.labels import CITYSCAPES_11_3
 from perception.networks import build_network
 from perception.networks.resnet_weights import load_imagenet_weights
@@ -42,13 +42,30 @@ def open_dataset(config: DataConfig, labels: LabelSpace) -> SceneDataset:
 
 
 def prepare_datasets(config: TrainingConfig, fabric: Fabric) -> list[CachedDataset]:
-    """The training data at network size; the first process of a machine builds what is missing."""
+    """The training data at network size; the first process of a machine builds what is missing.
+
+    Raises:
+        ConfigError: If there is nothing to learn from a data set.
+    """
     datasets = [open_dataset(data, CITYSCAPES_11_3) for data in config.data]
     with fabric.rank_zero_first(local=True):
-        return [
+        prepared = [
             prepare_cache(dataset, config.image_hw, Path(config.cache), show_progress=fabric.local_rank == 0)
             for dataset in datasets
         ]
+    for dataset in prepared:
+        _require_annotation(dataset)
+    return prepared
+
+
+def _require_annotation(dataset: SceneDataset) -> None:
+    """Cityscapes' test split, for one, is published without annotation; its loss would be 0 in silence."""
+    masks = [sample.mask for sample in dataset if sample.mask is not None]
+    if masks:
+        if not any((mask != UNLABELLED).any() for mask in masks):
+            raise ConfigError(f'{dataset.name} has {len(masks)} masks, and not one labelled pixel in them.')
+    elif all(sample.boxes is None for sample in dataset):
+        raise ConfigError(f'{dataset.name} is not annotated: its {len(dataset)} images have neither masks nor boxes.')
 
 
 def prepare_network(config: TrainingConfig, datasets: Sequence[SceneDataset]) -> PerceptionNetwork:

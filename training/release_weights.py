@@ -67,9 +67,16 @@ def release(checkpoint: Checkpoint, output: Path) -> Checkpoint:
     """Write the weights in 16 bit; returns them as they are read back.
 
     Raises:
-        CheckpointError: If the file cannot be written, or the checkpoint says nothing about its training.
+        CheckpointError: If the file cannot be written, the checkpoint says nothing about its training, or it was
+            trained on data that the card knows nothing of.
     """
-    save_checkpoint(output, checkpoint.network, clean_provenance(checkpoint.provenance), stored_as=torch.float16)
+    provenance = clean_provenance(checkpoint.provenance)
+    if unknown := [name for name in _trained_on(provenance) if name not in SOURCES]:
+        raise CheckpointError(
+            f'The model card can describe {", ".join(SOURCES)}, but these weights were trained on '
+            f'{", ".join(unknown)}. Weights of your own need no release: use the checkpoint as it is.'
+        )
+    save_checkpoint(output, checkpoint.network, provenance, stored_as=torch.float16)
     return load_checkpoint(output)
 
 
@@ -84,19 +91,10 @@ def judge(checkpoint: Checkpoint, data: Path) -> dict[str, Report]:
 
 
 def model_card(checkpoint: Checkpoint, reports: dict[str, Report]) -> str:
-    """The card, as Markdown.
-
-    Raises:
-        CheckpointError: If the weights were trained on data that the card knows nothing of.
-    """
+    """The card of released weights, as Markdown."""
     provenance = checkpoint.provenance
     training = provenance['training']
     names = _trained_on(provenance)
-    if unknown := [name for name in names if name not in SOURCES]:
-        raise CheckpointError(
-            f'The model card can describe {", ".join(SOURCES)}, but these weights were trained on '
-            f'{", ".join(unknown)}. Weights of your own need no release: use the checkpoint as it is.'
-        )
     restricted = ' and '.join(FOR_RESEARCH_ONLY[name] for name in names if name in FOR_RESEARCH_ONLY)
     licence = (
         f'for research only, as {restricted} {"are" if " and " in restricted else "is"}' if restricted else 'Apache-2.0'

@@ -1,7 +1,7 @@
 """Staged training of a joint network: the interdependent paper's four phases, or any others.
 
     python training/staged_train.py --config config/training/interdependent_cityscapes.yaml
-    python -m training.staged_train --config ... --batch_size 4 --seed 1 --resume
+    python -m training.staged_train --config ... --batch_size 4 --output out/training/small
 
 Several GPUs: ``--devices 4`` here, or torchrun. A killed run goes on with ``--resume`` and ends with the same weights.
 """

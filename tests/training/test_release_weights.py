@@ -82,7 +82,8 @@ def test_weights_of_other_data_need_no_release(trained: Path, tmp_path: Path) ->
     checkpoint = load_checkpoint(trained)
     checkpoint.provenance['started_from']['training']['data'][0]['name'] = 'coco'
     with pytest.raises(CheckpointError, match='trained on coco'):
-        model_card(release(checkpoint, tmp_path / 'small.safetensors'), {})
+        release(checkpoint, tmp_path / 'small.safetensors')
+    assert not (tmp_path / 'small.safetensors').exists()
 
 
 def test_without_figures_nothing_is_left(trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

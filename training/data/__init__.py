@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import inspect
 import json
-from collections.abc import Mapping
 from pathlib import Path
-from types import NoneType
-from typing import Any, Literal, get_args, get_origin, get_type_hints
+from typing import Any
+
+from jsonargparse import ArgumentError, ArgumentParser
 
 from perception.errors import ConfigError, nearest
 from training.data.camvid import CamVid
@@ -58,22 +57,14 @@ def build_dataset(name: str, root: str | Path, split: str, **options: Any) -> Sc
     if name not in DATASETS:
         raise ConfigError(f'Data set {name!r} is unknown: {nearest(name, list(DATASETS))}')
     dataset_class = DATASETS[name]
-    known = [option for option in inspect.signature(dataset_class).parameters if option not in ('root', 'split')]
+    parser = ArgumentParser(exit_on_error=False)
+    parser.add_class_arguments(dataset_class, skip={'root', 'split'})
+    known = list(vars(parser.get_defaults()))
     for option in options:
         if option not in known:
             raise ConfigError(f'Option {option!r} of data set {name!r} is unknown: {nearest(option, known)}')
-        _check_kind(name, option, options[option], get_type_hints(dataset_class.__init__)[option])
-    return dataset_class(Path(root).expanduser(), split, **options)  # type: ignore[call-arg]
-
-
-def _check_kind(name: str, option: str, value: object, expected: Any) -> None:
-    """Refuse a value that is no JSON value of the kind that a constructor names; words are left to the constructor."""
-    kinds = {get_origin(kind) or kind for kind in get_args(expected) or [expected]}
-    if get_origin(expected) is Literal:
-        kinds = {str}
-    words = {bool: 'true or false', int: 'a whole number', str: 'a text', Mapping: 'an object of texts', NoneType: ''}
-    is_flag = isinstance(value, bool) and bool not in kinds
-    texts = not isinstance(value, Mapping) or all(isinstance(item, str) for item in value.values())
-    if is_flag or not texts or not isinstance(value, tuple(kinds)):
-        wanted = ' or '.join(word for kind, word in words.items() if word and kind in kinds)
-        raise ConfigError(f'Option {option!r} of data set {name!r} is {value!r}; expected {wanted}.')
+    try:
+        values = vars(parser.parse_object(options))
+    except ArgumentError as error:
+        raise ConfigError(f'Data set {name!r} cannot take these options. {error}') from error
+    return dataset_class(Path(root).expanduser(), split, **values)  # type: ignore[call-arg]
