@@ -1,10 +1,13 @@
 """The ``perception`` command as a process of its own, in a middleware domain that nobody has named."""
 
+import json
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 TIMEOUT_S = 110
 
@@ -44,3 +47,18 @@ def read_until(process: subprocess.Popen[str], wanted: str) -> str:
         assert character, f'ended without {wanted!r}; it said: {said}'
         said += character
     return said
+
+
+def interrupt_at_four_frames(output: Path, *arguments: object) -> str:
+    """Ctrl-C after four of six frames: its summary must account for every frame. Returns what it said on stdout."""
+    with command_process(*arguments, '--output', output) as process:
+        read_until(process, '4/6')
+        process.send_signal(signal.SIGINT)
+        stdout, stderr = process.communicate(timeout=TIMEOUT_S)
+    assert process.returncode == 130, stderr
+    summary = json.loads((output / 'summary.json').read_text())
+    frames = summary['frames']
+    assert not summary['complete']
+    assert frames['received'] + frames['lost_on_the_way'] == frames['sent'] >= 4
+    assert frames['lost_on_the_way'] <= frames['unanswered'] == frames['sent'] - frames['answered']
+    return stdout

@@ -2,14 +2,13 @@
 
 import fcntl
 import json
-import signal
 import subprocess
 from pathlib import Path
 
 import cv2
 import pytest
 
-from tests.ros.command_process import TIMEOUT_S, command_process, read_until, run_command
+from tests.ros.command_process import interrupt_at_four_frames, run_command
 from tests.ros.user_node import draw_image
 
 pytestmark = pytest.mark.ros
@@ -76,15 +75,6 @@ def test_a_stopped_demo_says_what_became_of_every_frame(tiny_checkpoint_path: Pa
     for index in range(6):
         cv2.imwrite(str(images / f'{index}.png'), draw_image(seed=index))
     output = tmp_path / 'out'
-    options = ['--model', tiny_checkpoint_path, '--output', output, '--rate', '4', '--no-video', '--pictures', '0']
-    with command_process('demo', '--images', images, *options) as process:
-        read_until(process, '4/6')
-        process.send_signal(signal.SIGINT)
-        stdout, stderr = process.communicate(timeout=TIMEOUT_S)
-    assert process.returncode == 130, stderr
-    summary = json.loads((output / 'summary.json').read_text())
-    frames = summary['frames']
-    assert not summary['complete']
-    assert frames['received'] + frames['lost_on_the_way'] == frames['sent'] >= 4
-    assert frames['lost_on_the_way'] <= frames['unanswered'] == frames['sent'] - frames['answered']
+    options = ['--model', tiny_checkpoint_path, '--rate', '4', '--no-video', '--pictures', '0']
+    stdout = interrupt_at_four_frames(output, 'demo', '--images', images, *options)
     assert f'summary.json and node.log are in {output}/' in stdout.splitlines()

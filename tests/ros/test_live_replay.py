@@ -18,7 +18,7 @@ from perception.metrics import Evaluator, Report
 from perception.ros.live_replay import Thresholds, find_missed
 from perception.ros.node_process import NodeProcess, isolate_middleware
 from perception.ros.player import RUNNING_NODE_TIMEOUT_S, START_TIMEOUT_S
-from tests.ros.command_process import TIMEOUT_S, command_process, read_until, run_command
+from tests.ros.command_process import command_process, interrupt_at_four_frames, read_until, run_command
 from tests.training.data.drawn_layouts import draw_camvid
 
 pytestmark = pytest.mark.ros
@@ -77,20 +77,9 @@ def test_a_recording_that_is_missing_starts_nothing(tmp_path: Path) -> None:
 
 
 def test_a_stopped_run_says_what_became_of_every_frame(bag: Path, tiny_checkpoint_path: Path, tmp_path: Path) -> None:
-    output = tmp_path / 'out'
+    options = ['--model', tiny_checkpoint_path, '--speed', 0.4]
     # Four frames within a second: the node's report of that moment is older than the last ones.
-    with command_process(
-        'replay-live', bag, '--model', tiny_checkpoint_path, '--output', output, '--speed', 0.4
-    ) as process:
-        read_until(process, '4/6')
-        process.send_signal(signal.SIGINT)
-        stdout, stderr = process.communicate(timeout=TIMEOUT_S)
-    assert process.returncode == 130, stderr
-    summary = json.loads((output / 'summary.json').read_text())
-    frames = summary['frames']
-    assert not summary['complete']
-    assert frames['received'] + frames['lost_on_the_way'] == frames['sent'] >= 4
-    assert frames['lost_on_the_way'] <= frames['unanswered'] == frames['sent'] - frames['answered']
+    stdout = interrupt_at_four_frames(tmp_path / 'out', 'replay-live', bag, *options)
     assert 'STOPPED EARLY' in stdout
 
 
