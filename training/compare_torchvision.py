@@ -39,6 +39,7 @@ from perception.interfaces import Detections, GroundTruth, InputSpec, LabelSpace
 from perception.labels import CITYSCAPES_11_3
 from perception.metrics import Evaluator, Report
 from perception.metrics.tables import format_report
+from perception.output_folder import StopRequest
 from training.configuration import DataConfig, TrainingConfig, config_values, parse_arguments
 from training.data.batch import Batch
 from training.data.cache import CachedDataset, prepare_cache
@@ -193,6 +194,9 @@ def train_for(
 
     Returns:
         The averaged network in evaluation mode, and what was done.
+
+    Raises:
+        KeyboardInterrupt: If somebody asked to stop; the state is saved.
     """
     chosen = choose_data(task, config)
     baseline = build_baseline(task, config, [dataset for _, dataset in chosen])
@@ -211,7 +215,8 @@ def train_for(
         saved = {name: part.state_dict() for name, part in parts.items()}
         folder.save_state({'step': step, 'seconds': time.monotonic() - start, **saved})
 
-    with tqdm(total=round(minutes * 60), initial=int(state['seconds']), unit='s', desc=task) as bar:
+    seconds = round(minutes * 60)
+    with StopRequest() as stop, tqdm(total=seconds, initial=int(state['seconds']), unit='s', desc=task) as bar:
         for batch in open_stream(task, chosen, config, state['step']):
             elapsed = (time.monotonic() - start) / (60 * minutes)
             if elapsed >= 1:
@@ -226,8 +231,9 @@ def train_for(
             optimizer.step()
             average.update_parameters(baseline)
             step += 1
-            if step % config.save_every == 0:
+            if stop.requested or step % config.save_every == 0:
                 keep()
+                stop.check()
             bar.update(int(time.monotonic() - start) - bar.n)
             bar.set_postfix(loss=f'{loss.item():.3f}', steps=step)
     keep()
@@ -293,6 +299,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f'compare_torchvision: {error}', file=sys.stderr)
         return 1
     except KeyboardInterrupt:
+        print('compare_torchvision: stopped; add --resume to go on with the time that is left.', file=sys.stderr)
         return 130
     return 0
 

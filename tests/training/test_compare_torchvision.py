@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import json
+import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
 import torch
 
 from perception.metrics import Report
+from tests.ros.command_process import read_until
 from training.compare_torchvision import main, one_cycle
 
 
@@ -28,18 +29,21 @@ def test_a_baseline_is_trained_and_scored_on_its_own_task(config_file: Path, tmp
     assert (report.detection.images > 0) == (task == 'detection')
 
 
-def test_a_killed_baseline_goes_on_with_the_time_that_is_left(config_file: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize(('number', 'save_every', 'code'), [(signal.SIGKILL, '1', -9), (signal.SIGTERM, '1000', 130)])
+def test_a_stopped_baseline_goes_on_with_the_time_that_is_left(
+    config_file: Path, tmp_path: Path, number: int, save_every: str, code: int
+) -> None:
     output = tmp_path / 'baseline'
     options = ['--task', 'segmentation', '--minutes', '1', '--split', 'val', '--config', str(config_file)]
-    options += ['--save_every', '1', '--baseline-output', str(output)]
-    killed = subprocess.Popen(
-        [sys.executable, '-m', 'training.compare_torchvision', *options], stderr=subprocess.DEVNULL
-    )
-    state_file = output / 'segmentation' / 'state.pt'
-    _wait_for(state_file, killed)
-    killed.kill()
-    killed.wait()
+    options += ['--save_every', save_every, '--baseline-output', str(output)]
+    command = [sys.executable, '-m', 'training.compare_torchvision', *options]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
+        read_until(process, 'steps=2')
+        process.send_signal(number)
+        process.communicate(timeout=50)
+    assert process.returncode == code
 
+    state_file = output / 'segmentation' / 'state.pt'
     state = torch.load(state_file, weights_only=True)
     assert state['step'] >= 1
     assert 0 < state['seconds'] < 60
@@ -48,14 +52,6 @@ def test_a_killed_baseline_goes_on_with_the_time_that_is_left(config_file: Path,
     effort = json.loads((output / 'segmentation' / 'effort.json').read_text())
     assert state['step'] < effort['steps'] < 60
     assert main(options) == 1, 'a finished run is not overwritten'
-
-
-def _wait_for(path: Path, process: subprocess.Popen[bytes]) -> None:
-    deadline = time.monotonic() + 50
-    while not path.exists():
-        assert process.poll() is None, 'it ended before it could be killed'
-        assert time.monotonic() < deadline
-        time.sleep(0.01)  # a file gives no event to wait for
 
 
 def test_the_rate_rises_and_falls() -> None:
