@@ -10,11 +10,13 @@ from torch import Tensor, nn
 
 from perception.checkpoint import UNTRAINED, Checkpoint
 from perception.errors import ConfigError, ShapeError
+from perception.image import prepare_image
 from perception.interfaces import Detections, InputSpec, NetworkOutput, PerceptionNetwork, PixelOrder, SceneResult
 from perception.labels import CITYSCAPES_11_3
-from perception.networks import build_network
+from perception.networks import NETWORKS, build_network
 from perception.pipeline import Perceiver
-from perception.postprocess import PostprocessConfig
+from perception.postprocess import PostprocessConfig, postprocess
+from tests.second_device import second_device
 
 LOW = PostprocessConfig(score_threshold=0.01, max_detections=50)
 SIZES = [(1, 1), (1, 40), (50, 1), (45, 77), (64, 96), (123, 61), (721, 1283)]
@@ -246,3 +248,28 @@ def test_wrong_options_are_refused() -> None:
         Perceiver(checkpoint, device='gpu')
     with pytest.raises(ConfigError, match='Unknown precision'):
         Perceiver(checkpoint, precision='fp8')
+
+
+@pytest.mark.parametrize('name', list(NETWORKS))
+def test_network_and_postprocess_bring_no_two_devices_together(name: str) -> None:
+    spec = InputSpec(image_hw=(64, 96), resize='letterbox')
+    image = np.random.default_rng(0).integers(0, 256, (50, 120, 3), np.uint8)
+    prepared, geometry = prepare_image(image, spec)
+    images = torch.from_numpy(prepared).permute(2, 0, 1)[None]
+
+    def look(device: torch.device) -> SceneResult:
+        torch.manual_seed(0)
+        network = build_network(name, CITYSCAPES_11_3, None, spec).eval()
+        network = network.to(device).to(memory_format=torch.channels_last)
+        with torch.inference_mode():
+            output = network(images.to(device))
+            activation = network.class_activation
+            return postprocess(output, [geometry], LOW, class_activation=activation, with_confidence=True)[0]
+
+    here = look(torch.device('cpu'))
+    with second_device() as device:
+        there = look(device)
+    assert len(here.detections.scores)
+    np.testing.assert_array_equal(there.detections.boxes_xyxy, here.detections.boxes_xyxy)
+    np.testing.assert_array_equal(there.mask, here.mask)
+    np.testing.assert_array_equal(there.confidence, here.confidence)

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from perception.errors import ConfigError, PerceptionError, ShapeError
 from perception.interfaces import NetworkOutput
 from perception.networks.interdependent import InterdependentNetwork
+from tests.second_device import second_device
 from training.criterion import Criterion, CriterionConfig
 from training.data.sample import Sample
 from training.detection_loss import DETECTION_NAMES, DetectionLossConfig
@@ -205,6 +206,29 @@ def test_half_precision_outputs_are_summed_in_float32(network: InterdependentNet
     assert all(term.dtype == torch.float32 for term in terms.values())
     exact = Criterion()(network, map_output(output, lambda tensor: tensor.float()), samples)
     torch.testing.assert_close(terms, exact)
+
+
+@pytest.mark.parametrize('config', [CriterionConfig(), OPTIONS], ids=['default', 'options'])
+def test_a_training_step_brings_no_two_devices_together(config: CriterionConfig) -> None:
+    samples = [draw_scene(), draw_scene(masked=False), draw_scene(5, boxed=False)]
+    samples[0] = replace(samples[0], ignore_boxes=torch.tensor([[0.0, 0.0, 96.0, 48.0]]))
+
+    def learn(device: torch.device) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+        network = build_narrow_network().to(device).to(memory_format=torch.channels_last)
+        optimizer = torch.optim.AdamW(network.parameters(), 1e-3)
+        terms = Criterion(config)(network, network(stack_images(samples).to(device)), samples)
+        assert {term.device for term in terms.values()} == {device}
+        terms['total'].backward()
+        nn.utils.clip_grad_norm_(network.parameters(), 1.0)
+        optimizer.step()
+        return terms, network.state_dict()
+
+    expected = learn(torch.device('cpu'))
+    with second_device() as device:
+        found = learn(device)
+        for there, here in zip(found, expected, strict=True):
+            for name, values in here.items():
+                assert torch.equal(there[name].cpu(), values), name
 
 
 def test_a_narrow_network_learns_two_scenes() -> None:
