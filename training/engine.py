@@ -285,7 +285,7 @@ class Meter:
     def record(self) -> dict[str, Any]:
         """Mean losses, images a second, share of the time spent waiting for data, and memory; then a new stretch."""
         seconds = time.perf_counter() - self._start
-        cuda = torch.cuda.is_available()
+        cuda = any(loss.is_cuda for loss in self.losses.values())  # a machine with a GPU may train on its CPU
         record = {
             'losses': {name: float(value) / self.steps for name, value in self.losses.items()},
             'images_per_s': round(self._images / seconds, 2),

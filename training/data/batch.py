@@ -86,16 +86,3 @@ class Batch(list[Sample]):
     def images(self) -> Tensor:
         """(B, 3, H, W) uint8 in channels-last memory."""
         return self.packed.images.permute(0, 3, 1, 2)
-
-    def to(self, device: torch.device | str) -> Batch:
-        """The batch on a device; from pinned memory the copies run beside the computation."""
-        packed = self.packed
-        return Batch(
-            packed._replace(
-                images=packed.images.to(device, non_blocking=True),
-                masks=packed.masks.to(device, non_blocking=True),
-                boxes=packed.boxes.to(device, non_blocking=True),
-                labels=packed.labels.to(device, non_blocking=True),
-                ignore_boxes=packed.ignore_boxes.to(device, non_blocking=True),
-            )
-        )

@@ -105,7 +105,6 @@ def test_a_batch_holds_its_samples_joined(datasets: list[CachedDataset], transfo
     for place, sample in enumerate(batch):
         assert sample.image.data_ptr() == batch.images[place].data_ptr()
         assert sample.mask is None or sample.mask.shape == _HW
-    assert _signature(batch.to('cpu')) == _signature(batch)
 
 
 def test_packing_keeps_every_kind_of_annotation() -> None:
