@@ -23,9 +23,10 @@ from tabulate import tabulate
 from perception.checkpoint import load_checkpoint
 from perception.errors import ConfigError, PerceptionError
 from perception.labels import CITYSCAPES_11_3
-from training.configuration import TrainingConfig, parse_arguments
+from training.configuration import TrainingConfig, config_values, parse_arguments
 from training.phases import Phase
 from training.preparation import open_dataset
+from training.run_folder import RunFolder, replace_file
 from training.staged_train import train
 from training.validation import validate
 
@@ -56,16 +57,25 @@ VARIANTS: dict[str, Callable[[TrainingConfig], TrainingConfig]] = {
 
 
 def score_variant(name: str, config: TrainingConfig, folder: Path) -> dict[str, float]:
-    """Train one variant with the seed of the configuration, unless that is done; its validation scores."""
-    result = folder / 'result.json'
-    if result.exists():
-        return json.loads(result.read_text())
+    """Train one variant with the seed of the configuration, unless that is done; its validation scores.
+
+    Raises:
+        ConfigError: If the folder holds a run of another configuration.
+    """
     variant = replace(VARIANTS[name](config), output=str(folder), validate_every=0, validation=())
-    train(variant, resume=(folder / 'config.yaml').exists())
+    path, asked = folder / 'result.json', config_values(config)['validation']
+    if path.exists():
+        RunFolder(folder, config_values(variant), resume=True).close()
+        result = json.loads(path.read_text())
+        if result['validation'] == asked:
+            return result['scores']
+    else:
+        train(variant, resume=(folder / 'config.yaml').exists())
     network = load_checkpoint(folder / 'last.safetensors').network
     datasets = [open_dataset(data, CITYSCAPES_11_3) for data in config.validation]
     scores = validate(network, datasets, 'auto')
-    result.write_text(json.dumps(scores, indent=2) + '\n')
+    text = json.dumps({'validation': asked, 'scores': scores}, indent=2) + '\n'
+    replace_file(path, lambda file: file.write(text.encode()))
     return scores
 
 

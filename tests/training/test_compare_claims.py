@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
 
 from perception.checkpoint import load_checkpoint
 from training.compare_claims import VARIANTS, main
+from training.configuration import parse_arguments
 
 
 def test_every_variant_is_trained_and_tabulated(
@@ -29,9 +31,17 @@ def test_every_variant_is_trained_and_tabulated(
     assert scores['published'][0] != scores['published'][1]
 
     marker = output / 'single_branch_seed0' / 'result.json'
-    marker.write_text(json.dumps({'mean_iou': 0.125, 'sum': 0.125}))
-    assert main([*command, '--variants', 'single branch']) == 0
+    result = json.loads(marker.read_text())
+    marker.write_text(json.dumps({**result, 'scores': {'mean_iou': 0.125, 'sum': 0.125}}))
+    again = [*command, '--variants', 'single branch']
+    assert main(again) == 0
     assert json.loads((output / 'scores.json').read_text())['single branch'][0]['mean_iou'] == 0.125
+
+    assert main([*again, '--batch_size', '4']) == 1
+    assert 'was started with other values of batch_size' in capsys.readouterr().err
+    training_data = json.dumps(asdict(parse_arguments(['--config', str(config_file)])[0].data[0]))
+    assert main([*again, '--validation', f'[{training_data}]']) == 0
+    assert json.loads((output / 'scores.json').read_text())['single branch'][0]['mean_iou'] != 0.125
 
 
 def test_without_validation_data_there_is_nothing_to_compare(
