@@ -42,9 +42,12 @@ from perception.metrics.tables import format_report
 from perception.output_folder import StopRequest
 from training.configuration import DataConfig, TrainingConfig, config_values, parse_arguments
 from training.data.batch import Batch
-from training.data.cache import CachedDataset, prepare_cache
+from training.data.cache import prepare_cache
+from training.data.dataset import SceneDataset
+from training.data.sample import Sample
 from training.data.stream import TrainingStream
 from training.data.transforms import TrainTransform
+from training.errors import TrainingError
 from training.evaluate import SCORE_THRESHOLD, prepare_scene
 from training.preparation import open_dataset
 from training.run_folder import RunFolder
@@ -138,7 +141,34 @@ def _nothing() -> Detections:
     return Detections(boxes_xyxy=np.zeros((0, 4), np.float32), scores=np.zeros(0, np.float32), labels=np.zeros(0, int))
 
 
-def build_baseline(task: str, config: TrainingConfig, datasets: Sequence[CachedDataset]) -> Baseline:
+class AnnotatedFor(SceneDataset):
+    """The samples of a data set that are annotated for a task.
+
+    Args:
+        task: ``segmentation`` or ``detection``.
+        dataset: All samples.
+    """
+
+    def __init__(self, task: str, dataset: SceneDataset) -> None:
+        self.name, self.labels, self.remark = dataset.name, dataset.labels, dataset.remark
+        self._task, self._all = task, dataset
+        self._places = [
+            place
+            for place, sample in enumerate(dataset)
+            if (sample.mask if task == 'segmentation' else sample.boxes) is not None
+        ]
+
+    def __len__(self) -> int:
+        return len(self._places)
+
+    def __getitem__(self, index: int) -> Sample:
+        return self._all[self._places[index]]
+
+    def fingerprint(self) -> str:
+        return f'{self._task} {self._all.fingerprint()}'
+
+
+def build_baseline(task: str, config: TrainingConfig, datasets: Sequence[SceneDataset]) -> Baseline:
     """The network of a task, with random weights."""
     torch.manual_seed(config.seed)
     if task == 'detection':
@@ -150,25 +180,25 @@ def build_baseline(task: str, config: TrainingConfig, datasets: Sequence[CachedD
     return SegmentationBaseline(CITYSCAPES_11_3, config.input_spec, loss)
 
 
-def choose_data(task: str, config: TrainingConfig) -> list[tuple[DataConfig, CachedDataset]]:
-    """The data sets of the configuration that are annotated for a task, at network size.
+def choose_data(task: str, config: TrainingConfig) -> list[tuple[DataConfig, SceneDataset]]:
+    """The data sets of the configuration that have something annotated for a task, at network size.
 
     Raises:
         ConfigError: If there are none.
     """
-    chosen = []
+    chosen: list[tuple[DataConfig, SceneDataset]] = []
     for data in config.data:
         dataset = prepare_cache(open_dataset(data, CITYSCAPES_11_3), config.image_hw, Path(config.cache))
-        annotated = dataset[0].mask if task == 'segmentation' else dataset[0].boxes
-        if annotated is not None:
-            chosen.append((data, dataset))
+        annotated = AnnotatedFor(task, dataset)
+        if len(annotated):
+            chosen.append((data, annotated))
     if not chosen:
         raise ConfigError(f'No data set of the configuration is annotated for {task}.')
     return chosen
 
 
 def open_stream(
-    task: str, chosen: Sequence[tuple[DataConfig, CachedDataset]], config: TrainingConfig, start_step: int
+    task: str, chosen: Sequence[tuple[DataConfig, SceneDataset]], config: TrainingConfig, start_step: int
 ) -> TrainingStream:
     """The batches from a step on, with the configuration's shares and augmentation."""
     # ssdlite squeezes crop and image into the same square, so a crop would show things at another size.
@@ -197,6 +227,7 @@ def train_for(
 
     Raises:
         KeyboardInterrupt: If somebody asked to stop; the state is saved.
+        TrainingError: If the loss is not a number.
     """
     chosen = choose_data(task, config)
     baseline = build_baseline(task, config, [dataset for _, dataset in chosen])
@@ -224,6 +255,8 @@ def train_for(
             for group in optimizer.param_groups:
                 group['lr'] = rate * one_cycle(elapsed)
             loss = baseline.loss(batch)
+            if not torch.isfinite(loss.detach()):
+                raise TrainingError(f'{task}, step {step}: the loss is {loss.item()}. Lower the learning rate.')
             optimizer.zero_grad(set_to_none=True)
             loss.backward()
             if config.clip_norm:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import signal
 import subprocess
 import sys
@@ -11,9 +12,12 @@ from pathlib import Path
 import pytest
 import torch
 
+from perception.labels import CITYSCAPES_11_3
 from perception.metrics import Report
 from tests.ros.command_process import read_until
-from training.compare_torchvision import main, one_cycle
+from training.compare_torchvision import AnnotatedFor, main, one_cycle
+from training.data.dataset import SceneDataset
+from training.data.sample import Sample
 
 
 @pytest.mark.parametrize('task', ['segmentation', 'detection'])
@@ -52,6 +56,42 @@ def test_a_stopped_baseline_goes_on_with_the_time_that_is_left(
     effort = json.loads((output / 'segmentation' / 'effort.json').read_text())
     assert state['step'] < effort['steps'] < 60
     assert main(options) == 1, 'a finished run is not overwritten'
+
+
+@pytest.mark.parametrize('task', ['segmentation', 'detection'])
+def test_a_loss_that_is_not_a_number_stops_and_names_the_step(
+    config_file: Path, tmp_path: Path, task: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    phases = '[{"name": "joint", "iterations": 1, "learning_rate": 1e30}]'
+    command = ['--task', task, '--minutes', '1', '--split', 'val', '--config', str(config_file), '--phases', phases]
+    assert main([*command, '--clip_norm', '0', '--baseline-output', str(tmp_path / 'baseline')]) == 1
+    assert re.search(rf'{task}, step \d+: the loss is (nan|inf)', capsys.readouterr().err)
+
+
+def test_images_without_annotation_for_the_task_are_left_out() -> None:
+    image = torch.zeros(3, 4, 5, dtype=torch.uint8)
+    mask, boxes, labels = torch.zeros(4, 5), torch.zeros(0, 4), torch.zeros(0)
+    samples = [
+        Sample(image=image, name='nothing'),
+        Sample(image=image, mask=mask, name='mask'),
+        Sample(image=image, boxes=boxes, labels=labels, name='boxes'),
+        Sample(image=image, mask=mask, boxes=boxes, labels=labels, name='both'),
+    ]
+
+    class Drawn(SceneDataset):
+        name, labels = 'drawn', CITYSCAPES_11_3
+
+        def __len__(self) -> int:
+            return len(samples)
+
+        def __getitem__(self, index: int) -> Sample:
+            return samples[index]
+
+        def fingerprint(self) -> str:
+            return '0'
+
+    names = {task: [sample.name for sample in AnnotatedFor(task, Drawn())] for task in ('segmentation', 'detection')}
+    assert names == {'segmentation': ['mask', 'both'], 'detection': ['boxes', 'both']}
 
 
 def test_the_rate_rises_and_falls() -> None:
