@@ -280,6 +280,15 @@ def test_command_refuses_a_full_folder_unless_told(tmp_path, capsys):
     assert (tmp_path / 'diary.txt').exists()
 
 
+def test_command_does_not_replace_a_real_data_set(tmp_path, capsys):
+    photo = tmp_path / 'leftImg8bit' / 'train' / 'aachen' / 'aachen_000000_000019_leftImg8bit.png'
+    photo.parent.mkdir(parents=True)
+    photo.write_bytes(b'real')
+    assert main(['--output', str(tmp_path), '--train', '1', '--val', '0', '--test', '0', '--overwrite']) == 2
+    assert 'leftImg8bit/train/aachen' in capsys.readouterr().err
+    assert photo.exists()
+
+
 @pytest.mark.parametrize(
     ('option', 'value', 'hint'),
     [

@@ -40,8 +40,12 @@ def prepare_output(root: Path, *, overwrite: bool) -> None:
     foreign = [name for name in present if name not in ours]
     if foreign:
         raise ConfigError(f'Output {root} holds {foreign[0]!r}, which no drawn data set has; name another folder.')
-    for name in ours:
-        shutil.rmtree(root / name, ignore_errors=True)
+    # A download of the real Cityscapes has the same two folders, but other cities.
+    cities = sorted(path.relative_to(root) for path in root.glob('*/*/*') if path.name != CITY)
+    if cities:
+        raise ConfigError(f'Output {root} holds {cities[0]}, which no drawn data set has; name another folder.')
+    for name in present:
+        shutil.rmtree(root / name)
     root.mkdir(parents=True, exist_ok=True)
 
 
