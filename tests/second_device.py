@@ -6,7 +6,7 @@ A GPU refuses tensors that are not on it, and such a slip never shows on a CPU. 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 from unittest import mock
@@ -101,17 +101,21 @@ def _bring_here(value: Any) -> Any:
 @contextmanager
 def second_device() -> Iterator[torch.device]:
     """Tensors and modules can be moved to the device that is handed out."""
-    make_here = torch.tensor
 
-    def make(*args: Any, device: Any = None, **kwargs: Any) -> Tensor:
-        tensor = make_here(*args, **kwargs)
-        return tensor if device is None else tensor.to(device)
+    def sending(make: Callable[..., Tensor]) -> Callable[..., Tensor]:
+        def made(*args: Any, device: Any = None, **kwargs: Any) -> Tensor:
+            tensor = make(*args, **kwargs)
+            return tensor if device is None else tensor.to(device)
 
+        return made
+
+    # These two are made without a dispatch.
+    functions = {name: sending(getattr(torch, name)) for name in ('tensor', 'as_tensor')}
     # Else a module's parameters would keep their class when they move.
     overwrite = torch.__future__.get_overwrite_module_params_on_conversion()
     torch.__future__.set_overwrite_module_params_on_conversion(True)
     try:
-        with mock.patch.object(torch, 'tensor', make), Dispatch():
+        with mock.patch.multiple(torch, **functions), Dispatch():
             yield DEVICE
     finally:
         torch.__future__.set_overwrite_module_params_on_conversion(overwrite)

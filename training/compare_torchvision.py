@@ -5,8 +5,8 @@
 
 Segmentation is lraspp_mobilenet_v3_large (Howard et al., "Searching for MobileNetV3"), detection its ssdlite320, both
 from scratch. They get the configuration's data (what is annotated for their task), augmentation, optimizer, class
-weights and average of weights, and torchvision's own losses for boxes. Their rate follows one cycle of the minutes. A
-run that was killed goes on with --resume; the time that it was not running does not count.
+weights, average of weights, device, precision and threads, and torchvision's own losses for boxes. Their rate follows
+one cycle of the minutes. A run that was killed goes on with --resume; the time that it was not running does not count.
 
 Shape letters: B images, C segmentation classes, H W rows and columns.
 """
@@ -22,6 +22,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any, cast
 
 import cv2
 import numpy as np
@@ -44,9 +45,10 @@ from training.configuration import DataConfig, TrainingConfig, config_values, pa
 from training.data.batch import Batch
 from training.data.cache import prepare_cache
 from training.data.dataset import SceneDataset
-from training.data.sample import Sample
+from training.data.sample import Sample, send
 from training.data.stream import TrainingStream
 from training.data.transforms import TrainTransform
+from training.distributed import build_fabric
 from training.errors import TrainingError
 from training.evaluate import SCORE_THRESHOLD, prepare_scene
 from training.preparation import open_dataset
@@ -78,10 +80,14 @@ class Baseline(nn.Module, ABC):
     def look(self, image_rgb: np.ndarray) -> SceneResult:
         """What it sees in (H, W, 3) uint8, in the pixels of the image."""
 
+    @property
+    def device(self) -> torch.device:
+        return next(self.parameters()).device
+
     def normalise(self, images: Tensor) -> Tensor:
-        """(B, 3, H, W) uint8 -> float."""
-        mean, std = (torch.tensor(values).view(3, 1, 1) for values in (self.spec.mean_rgb, self.spec.std_rgb))
-        return (images.float() - mean.to(images.device)) / std.to(images.device)
+        """(B, 3, H, W) uint8 -> float, on the network's device."""
+        mean, std = (send(torch.tensor(of), self.device) for of in (self.spec.mean_rgb, self.spec.std_rgb))
+        return (send(images, self.device).float() - mean.view(3, 1, 1)) / std.view(3, 1, 1)
 
 
 class SegmentationBaseline(Baseline):
@@ -94,16 +100,16 @@ class SegmentationBaseline(Baseline):
         self.register_buffer('class_weights', torch.tensor(loss.class_weights) if loss.class_weights else None)
 
     def loss(self, batch: Batch) -> Tensor:
-        target = torch.stack([sample.mask for sample in batch if sample.mask is not None]).long()
+        target = send(torch.stack([sample.mask for sample in batch if sample.mask is not None]), self.device)
         logits = self.network(self.normalise(batch.images))['out']
-        return F.cross_entropy(logits, target, weight=self.get_buffer('class_weights'), ignore_index=255)
+        return F.cross_entropy(logits, target.long(), weight=self.get_buffer('class_weights'), ignore_index=255)
 
     @torch.inference_mode()
     def look(self, image_rgb: np.ndarray) -> SceneResult:
         height, width = self.spec.image_hw
         small = cv2.resize(image_rgb, (width, height), interpolation=cv2.INTER_LINEAR)
         images = torch.from_numpy(small).permute(2, 0, 1)[None]
-        mask = self.network(self.normalise(images))['out'].argmax(1)[0].to(torch.uint8).numpy()
+        mask = self.network(self.normalise(images))['out'].argmax(1)[0].to(torch.uint8).cpu().numpy()
         size = (image_rgb.shape[1], image_rgb.shape[0])
         return SceneResult(detections=_nothing(), mask=cv2.resize(mask, size, interpolation=cv2.INTER_NEAREST_EXACT))
 
@@ -119,16 +125,17 @@ class DetectionBaseline(Baseline):
 
     def loss(self, batch: Batch) -> Tensor:
         targets = [
-            {'boxes': sample.boxes, 'labels': sample.labels + 1}  # 0 is the background
+            {'boxes': send(sample.boxes, self.device), 'labels': send(sample.labels + 1, self.device)}  # 0: background
             for sample in batch
             if sample.boxes is not None and sample.labels is not None
         ]
-        losses = self.network(list(batch.images.float() / 255), targets)
+        losses = self.network(list(send(batch.images, self.device).float() / 255), targets)
         return torch.stack(list(losses.values())).sum()
 
     @torch.inference_mode()
     def look(self, image_rgb: np.ndarray) -> SceneResult:
-        (found,) = self.network([torch.from_numpy(image_rgb).permute(2, 0, 1).float() / 255])
+        image = send(torch.from_numpy(image_rgb), self.device).permute(2, 0, 1).float() / 255
+        found = {name: values.cpu() for name, values in self.network([image])[0].items()}
         detections = Detections(
             boxes_xyxy=found['boxes'].numpy().astype(np.float32),
             scores=found['scores'].numpy().astype(np.float32),
@@ -226,16 +233,31 @@ def train_for(
         The averaged network in evaluation mode, and what was done.
 
     Raises:
+        ConfigError: If the configuration asks for several processes.
         KeyboardInterrupt: If somebody asked to stop; the state is saved.
         TrainingError: If the loss is not a number.
     """
+    if config.devices * config.num_nodes > 1:
+        raise ConfigError(
+            f'Baselines train in one process; got devices {config.devices}, num_nodes {config.num_nodes}.'
+        )
+    if config.threads:
+        torch.set_num_threads(config.threads)
+    fabric = build_fabric(config)
     chosen = choose_data(task, config)
     baseline = build_baseline(task, config, [dataset for _, dataset in chosen])
-    baseline.to(memory_format=torch.channels_last).train()
+    baseline.to(fabric.device).to(memory_format=torch.channels_last).train()
     average = AveragedModel(baseline, multi_avg_fn=get_ema_multi_avg_fn(config.average_decay or 0.99), use_buffers=True)
     rate = max(phase.learning_rate for phase in config.phases)
     optimizer = torch.optim.AdamW(baseline.parameters(), rate, weight_decay=config.optimizer.weight_decay)
-    parts: dict[str, nn.Module | Optimizer] = {'baseline': baseline, 'average': average, 'optimizer': optimizer}
+    # With half precision the scale of the loss is learned, too.
+    parts: dict[str, Any] = {
+        'baseline': baseline,
+        'average': average,
+        'optimizer': optimizer,
+        'precision': fabric.strategy.precision,
+    }
+    stepper = cast(Optimizer, fabric.setup_optimizers(optimizer))
     state = folder.load_state() or {'step': 0, 'seconds': 0.0}
     for name, part in parts.items():
         if name in state:
@@ -254,14 +276,15 @@ def train_for(
                 break
             for group in optimizer.param_groups:
                 group['lr'] = rate * one_cycle(elapsed)
-            loss = baseline.loss(batch)
+            with fabric.autocast():
+                loss = baseline.loss(batch)
             if not torch.isfinite(loss.detach()):
                 raise TrainingError(f'{task}, step {step}: the loss is {loss.item()}. Lower the learning rate.')
-            optimizer.zero_grad(set_to_none=True)
-            loss.backward()
+            stepper.zero_grad(set_to_none=True)
+            fabric.backward(loss)
             if config.clip_norm:
-                nn.utils.clip_grad_norm_(baseline.parameters(), config.clip_norm)
-            optimizer.step()
+                fabric.clip_gradients(baseline, stepper, max_norm=config.clip_norm, error_if_nonfinite=False)
+            stepper.step()
             average.update_parameters(baseline)
             step += 1
             if stop.requested or step % config.save_every == 0:

@@ -9,13 +9,16 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
 from perception.labels import CITYSCAPES_11_3
 from perception.metrics import Report
 from tests.ros.command_process import read_until
-from training.compare_torchvision import AnnotatedFor, main, one_cycle
+from tests.second_device import second_device
+from training.compare_torchvision import AnnotatedFor, build_baseline, choose_data, main, one_cycle, open_stream
+from training.configuration import parse_arguments
 from training.data.dataset import SceneDataset
 from training.data.sample import Sample
 
@@ -66,6 +69,32 @@ def test_a_loss_that_is_not_a_number_stops_and_names_the_step(
     command = ['--task', task, '--minutes', '1', '--split', 'val', '--config', str(config_file), '--phases', phases]
     assert main([*command, '--clip_norm', '0', '--baseline-output', str(tmp_path / 'baseline')]) == 1
     assert re.search(rf'{task}, step \d+: the loss is (nan|inf)', capsys.readouterr().err)
+
+
+@pytest.mark.parametrize('task', ['segmentation', 'detection'])
+def test_a_baseline_brings_no_two_devices_together(config_file: Path, task: str) -> None:
+    config = parse_arguments(['--config', str(config_file), '--criterion.segmentation.class_weights', 'balanced'])[0]
+    chosen = choose_data(task, config)
+    batch = next(iter(open_stream(task, chosen, config, 0)))
+
+    def learn(device: torch.device) -> tuple[float, np.ndarray]:
+        baseline = build_baseline(task, config, [dataset for _, dataset in chosen]).to(device)
+        loss = baseline.train().loss(batch)
+        loss.backward()
+        seen = baseline.eval().look(batch[0].image.permute(1, 2, 0).numpy())
+        return loss.item(), seen.mask if task == 'segmentation' else seen.detections.boxes_xyxy
+
+    loss, seen = learn(torch.device('cpu'))
+    with second_device() as device:
+        loss_there, seen_there = learn(device)
+    assert loss_there == loss
+    np.testing.assert_array_equal(seen_there, seen)
+
+
+def test_several_processes_are_refused(config_file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    options = ['--task', 'detection', '--minutes', '1', '--config', str(config_file), '--devices', '2']
+    assert main([*options, '--baseline-output', str(tmp_path / 'baseline')]) == 1
+    assert 'Baselines train in one process' in capsys.readouterr().err
 
 
 def test_images_without_annotation_for_the_task_are_left_out() -> None:

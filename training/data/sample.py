@@ -38,6 +38,11 @@ class Sample:
     """Where it came from, for error messages and pictures."""
 
 
+def send(annotation: Tensor, device: torch.device) -> Tensor:
+    """An annotation, or what was found in it, on the device of a network, which does not have to wait for it."""
+    return annotation.to(device, non_blocking=True)
+
+
 def annotate(image: Tensor, read: Callable[[ImageSize], GroundTruth], *, name: str, image_path: Path) -> Sample:
     """The sample of an image (3, H, W) with what ``read`` finds for one of its size."""
     truth = read(ImageSize(str(image_path), (image.shape[1], image.shape[2])))
