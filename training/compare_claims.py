@@ -92,10 +92,15 @@ def compare(config: TrainingConfig, names: Sequence[str], seeds: int, output: Pa
     """Train every variant with every seed; a Markdown table of the scores, also written to ``output``.
 
     Raises:
-        ConfigError: If there is no validation data to score on.
+        ConfigError: If there is no validation data to score on, the runs would start from weights that were trained
+            the published way, or in several processes.
     """
     if not config.validation:
         raise ConfigError('The configuration names no validation data, so there is nothing to score on.')
+    if config.start_from:
+        raise ConfigError(f'Every variant trains from scratch; leave start_from ({config.start_from}) out.')
+    if config.devices * config.num_nodes > 1:
+        raise ConfigError('The variants train in one process; run several at once by --variants instead.')
     scores: dict[str, list[dict[str, float]]] = {name: [] for name in names}
     for seed in range(seeds):
         for name in names:

@@ -51,6 +51,13 @@ def test_without_validation_data_there_is_nothing_to_compare(
     assert 'names no validation data' in capsys.readouterr().err
 
 
+def test_variants_train_from_scratch_and_in_one_process(config_file: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(['--config', str(config_file), '--start_from', 'weights.safetensors']) == 1
+    assert 'trains from scratch; leave start_from' in capsys.readouterr().err
+    assert main(['--config', str(config_file), '--devices', '2']) == 1
+    assert 'train in one process' in capsys.readouterr().err
+
+
 def test_the_help_and_an_error_name_the_configuration(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
         main(['--help'])
