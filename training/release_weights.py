@@ -34,7 +34,7 @@ SOURCES = {
 }
 """What the card says of a data set."""
 FOR_RESEARCH_ONLY = {'camvid': 'CamVid', 'driving_boxes': 'DAWN'}
-_OF_THE_MACHINE = ('cache', 'output', 'start_from', 'imagenet_weights', 'workers', 'threads')
+_OF_THE_MACHINE = ('cache', 'output', 'start_from', 'workers', 'threads')
 
 
 def clean_provenance(provenance: dict[str, Any]) -> dict[str, Any]:
@@ -47,6 +47,7 @@ def clean_provenance(provenance: dict[str, Any]) -> dict[str, Any]:
     if not training:
         raise CheckpointError('The checkpoint holds no provenance of a training; release what staged_train wrote.')
     kept = {key: value for key, value in training.items() if key not in _OF_THE_MACHINE}
+    kept['imagenet_weights'] = Path(training.get('imagenet_weights', '')).name
     for key in ('data', 'validation'):
         kept[key] = [{name: value for name, value in data.items() if name != 'root'} for data in training.get(key, [])]
     environment = provenance.get('environment', {})
@@ -106,7 +107,7 @@ def model_card(checkpoint: Checkpoint, reports: dict[str, Report]) -> str:
         f'# {checkpoint.title}',
         '',
         f'{parameters:,} parameters, input {height}x{width} (height x width), 11 segmentation and 3 detection classes '
-        'of the interdependent paper. From scratch: no pre-training.',
+        f'of the interdependent paper. {_describe_beginning(provenance)}',
         '',
         f'**Trained on** {shares}: {"; ".join(SOURCES[name] for name in names)}.',
         f'{_describe_runs(provenance)}. Test splits were only read.',
@@ -142,6 +143,14 @@ def _trained_on(provenance: dict[str, Any]) -> list[str]:
     names = [entry['name'] for entry in provenance['training']['data']]
     earlier = _trained_on(provenance['started_from']) if 'started_from' in provenance else []
     return list(dict.fromkeys((*names, *earlier)))
+
+
+def _describe_beginning(provenance: dict[str, Any]) -> str:
+    """Where the first of the runs had its first weights from."""
+    while 'started_from' in provenance:
+        provenance = provenance['started_from']
+    pretrained = provenance['training'].get('imagenet_weights')
+    return 'Encoder pre-trained on ImageNet.' if pretrained else 'From scratch: no pre-training.'
 
 
 def _describe_runs(provenance: dict[str, Any]) -> str:

@@ -42,6 +42,15 @@ def trained(tmp_path: Path) -> Path:
     return tmp_path / 'best.safetensors'
 
 
+def test_the_card_says_where_the_first_weights_are_from(trained: Path, tmp_path: Path) -> None:
+    checkpoint = load_checkpoint(trained)
+    for imagenet, said in (('', 'From scratch: no pre-training.'), (f'{SECRET}/resnet.pt', 'pre-trained on ImageNet.')):
+        checkpoint.provenance['started_from']['training']['imagenet_weights'] = imagenet
+        released = release(checkpoint, tmp_path / 'small.safetensors')
+        assert said in model_card(released, {'camvid-test': Evaluator(CITYSCAPES_11_3).report()})
+        assert SECRET.encode() not in (tmp_path / 'small.safetensors').read_bytes()
+
+
 def test_weights_are_rounded_and_nothing_else(trained: Path, tmp_path: Path) -> None:
     before = load_checkpoint(trained)
     released = release(before, tmp_path / 'weights' / 'small.safetensors')
