@@ -7,6 +7,8 @@ loading never executes code.
 
 import hashlib
 import json
+import os
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -88,7 +90,10 @@ def save_checkpoint(
     try:
         content = save(tensors, metadata={'perception': json.dumps(description, sort_keys=True, allow_nan=False)})
         path.parent.mkdir(parents=True, exist_ok=True)
-        partial.write_bytes(content)
+        with partial.open('wb') as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())  # or a power cut could leave the new name on an empty file
         partial.replace(path)
     except (TypeError, ValueError) as error:
         raise CheckpointError(f'The provenance of {path} must be plain JSON values: {error}') from error
@@ -163,6 +168,11 @@ def untrained_checkpoint(name: str, labels: LabelSpace = CITYSCAPES_11_3, seed: 
     return Checkpoint(network=network.eval(), digest=UNTRAINED)
 
 
+def not_finite(tensors: Mapping[str, torch.Tensor]) -> list[str]:
+    """Names of the tensors that hold a NaN or an infinite value."""
+    return [name for name, tensor in tensors.items() if tensor.is_floating_point() and not tensor.isfinite().all()]
+
+
 def _description(path: Path, metadata: dict[str, str]) -> dict[str, Any]:
     """The JSON document in the header, checked for kind and version."""
     try:
@@ -215,7 +225,7 @@ def _fill(path: Path, network: PerceptionNetwork, tensors: dict[str, torch.Tenso
             if names
         ]
         raise CheckpointError(f'{path} does not fit its network {network.name}: tensors {"; ".join(findings)}.')
-    broken = [name for name, tensor in tensors.items() if tensor.is_floating_point() and not tensor.isfinite().all()]
+    broken = not_finite(tensors)
     if broken:
         raise CheckpointError(
             f'{path} holds NaN or infinite weights ({", ".join(broken[:3])}); use an earlier checkpoint.'

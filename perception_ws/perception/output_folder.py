@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import signal
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,6 +15,8 @@ from typing import Any
 from perception.errors import ConfigError, PerceptionError
 
 STOPPED = 'a signal (Ctrl-C or SIGTERM)'
+SAME_S = 1.0
+"""Signals so close together are one, in seconds."""
 
 
 @contextmanager
@@ -50,6 +53,8 @@ def keep_apart(folder: Path, source: Path) -> None:
 class StopRequest:
     """Takes note of Ctrl-C and SIGTERM, so that what is in hand is finished first; a second one does not wait.
 
+    Within ``SAME_S`` it counts as the first: launchers of several processes pass on what a terminal has sent them all.
+
     A context manager. Outside of the main thread, where signals cannot be caught, it does nothing.
 
     Attributes:
@@ -57,7 +62,7 @@ class StopRequest:
     """
 
     def __init__(self) -> None:
-        self.requested = False
+        self.requested, self._since = False, 0.0
         self._before: dict[int, Any] = {}
 
     def check(self) -> None:
@@ -79,6 +84,7 @@ class StopRequest:
             signal.signal(number, handler)
 
     def _note(self, number: int, frame: FrameType | None) -> None:
-        if self.requested:
+        if not self.requested:
+            self.requested, self._since = True, time.monotonic()
+        elif time.monotonic() - self._since > SAME_S:
             raise KeyboardInterrupt
-        self.requested = True
