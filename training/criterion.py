@@ -17,7 +17,7 @@ from torch import Tensor
 from perception.errors import ConfigError, ShapeError
 from perception.interfaces import UNLABELLED, NetworkOutput
 from perception.networks.interdependent import InterdependentNetwork
-from training.data.sample import Sample
+from training.data.sample import Sample, send
 from training.detection_loss import DETECTION_NAMES, DetectionLossConfig, detection_terms
 from training.matching import AnchorLayout
 from training.segmentation_loss import (
@@ -99,16 +99,14 @@ class Criterion:
         boxed = [row for row, sample in enumerate(samples) if sample.boxes is not None and output.objectness.shape[1]]
         target = _stack_masks(samples, masked, output)
         pixels = int(count_learned_pixels(target, config.segmentation.hard_share).sum())
-        counts = self.reduce(torch.tensor([pixels, len(masked), len(boxed), 1], device=device))
+        counts = self.reduce(send(torch.tensor([pixels, len(masked), len(boxed), 1]), device))
         per_pixel, per_mask, per_image = counts[3] / counts[:3].clamp(min=1)
 
         names = (*segmentation_names(config.segmentation), *DETECTION_NAMES)
         terms = {name: torch.zeros((), device=device) for name in names}
         if masked:
             outputs = [_rows(logits, masked) for logits in (output.mask_logits, *output.auxiliary_mask_logits)]
-            terms |= segmentation_terms(
-                outputs, target.to(device), config.segmentation, per_pixel=per_pixel, per_image=per_mask
-            )
+            terms |= segmentation_terms(outputs, target, config.segmentation, per_pixel=per_pixel, per_image=per_mask)
         if boxed:
             terms |= detection_terms(
                 _detection_rows(output, boxed),
@@ -126,7 +124,7 @@ def _rows(predictions: Tensor, rows: list[int]) -> Tensor:
     chosen = predictions
     if len(rows) < len(predictions):
         # Not by indexing, whose gradient is scattered value by value: for masks a twelfth of a training step on a CPU.
-        chosen = predictions.index_select(0, torch.tensor(rows, device=predictions.device))
+        chosen = predictions.index_select(0, send(torch.tensor(rows), predictions.device))
     return chosen.to(torch.promote_types(chosen.dtype, torch.float32))
 
 

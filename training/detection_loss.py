@@ -22,7 +22,7 @@ from torchvision.ops import generalized_box_iou_loss, sigmoid_focal_loss
 from perception.boxes import xyxy_to_cxcywh, yolo_targets
 from perception.errors import ConfigError, PerceptionError
 from perception.interfaces import NetworkOutput
-from training.data.sample import Sample
+from training.data.sample import Sample, send
 from training.matching import AnchorLayout, AssignmentRule, Positives, assign, ignored_predictions
 
 DETECTION_NAMES = ('detection', 'detection_objectness', 'detection_class', 'detection_box')
@@ -92,9 +92,9 @@ def detection_terms(
     boxes = [sample.boxes.cpu() for sample in samples if sample.boxes is not None]
     positives = assign(boxes, layout, config.assignment)
     labels = torch.cat([sample.labels.cpu() for sample in samples if sample.labels is not None])
-    objects = torch.cat(boxes)[positives.object].to(device)  # (P, 4)
-    labels = labels[positives.object].to(device)  # (P,)
-    positives = Positives(*(part.to(device) for part in positives))
+    objects = send(torch.cat(boxes)[positives.object], device)  # (P, 4)
+    labels = send(labels[positives.object], device)  # (P,)
+    positives = Positives(*(send(part, device) for part in positives))
 
     ignored = ignored_predictions(
         output.boxes.detach(), boxes, [sample.ignore_boxes for sample in samples], iou=config.ignore_iou

@@ -21,6 +21,7 @@ from torch import Tensor
 from perception.boxes import pairwise_size_iou, xyxy_to_cxcywh
 from perception.networks.anchors import prediction_index
 from perception.networks.interdependent import InterdependentNetwork
+from training.data.sample import send
 
 AssignmentRule = Literal['scale_aware', 'every_branch']
 """``scale_aware``: an object is learned by the branch of its best anchor alone (the paper). ``every_branch``: by the
@@ -47,7 +48,7 @@ class AnchorLayout:
     def of(cls, network: InterdependentNetwork, image_hw: tuple[int, int]) -> AnchorLayout:
         """The layout for input images of this height and width."""
         return cls(
-            anchors_wh=network.anchors_wh.cpu(),
+            anchors_wh=torch.tensor(network.config.anchors_wh),  # of the buffer a GPU's copy would be waited for
             anchors_per_branch=network.detection_head.anchors_per_branch,
             stride=network.stride,
             feature_hw=(image_hw[0] // network.stride, image_hw[1] // network.stride),
@@ -206,7 +207,7 @@ def ignored_predictions(
     ignored = torch.zeros(predicted_xyxy.shape[:2], dtype=torch.bool, device=predicted_xyxy.device)
     for row, predicted, objects, crowds in zip(ignored, predicted_xyxy, boxes, regions, strict=True):
         if len(objects):
-            row |= overlaps_any(predicted, objects.to(predicted), iou)
+            row |= overlaps_any(predicted, send(objects.to(predicted.dtype), predicted.device), iou)
         if len(crowds):
-            row |= centred_in_any(predicted, crowds.to(predicted))
+            row |= centred_in_any(predicted, send(crowds.to(predicted.dtype), predicted.device))
     return ignored

@@ -19,6 +19,7 @@ from torch.nn import functional as F
 
 from perception.errors import ConfigError
 from perception.interfaces import UNLABELLED
+from training.data.sample import send
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,7 +66,7 @@ def segmentation_terms(
 
     Args:
         outputs: Logits (L, C, H, W): the main output, then the auxiliary ones, which may be fewer than their weights.
-        target: (L, H, W) uint8, class or 255.
+        target: (L, H, W) uint8, class or 255; on the CPU, or where the outputs are.
         config: Weights and options.
         per_pixel: One over the number of pixels learned from, in all images of the joint batch.
         per_image: One over the number of images with a mask.
@@ -86,8 +87,11 @@ def segmentation_terms(
             f'got {len(config.auxiliary_weights)} weights.'
         )
     weights = dict(zip(segmentation_names(config)[1:], (1.0, *config.auxiliary_weights), strict=False))
+    hard = config.hard_share < 1
+    counts = count_learned_pixels(target, config.hard_share).tolist() if hard else [None] * len(target)
+    target = send(target, outputs[0].device)
     terms = {
-        name: _cross_entropy_sum(logits, target, config) * per_pixel
+        name: _cross_entropy_sum(logits, target, config, counts) * per_pixel
         for name, logits in zip(weights, outputs, strict=False)
     }
     if config.dice_weight:
@@ -102,13 +106,15 @@ def count_learned_pixels(target: Tensor, hard_share: float) -> Tensor:
     return (labelled * hard_share).ceil().long() if hard_share < 1 else labelled
 
 
-def _cross_entropy_sum(logits: Tensor, target: Tensor, config: SegmentationLossConfig) -> Tensor:
-    """Sum over the pixels learned from; weighted pixels still count as one, which keeps the sum additive."""
-    weight = (
-        torch.tensor(config.class_weights, device=logits.device, dtype=logits.dtype) if config.class_weights else None
-    )
-    hard = config.hard_share < 1
-    counts = count_learned_pixels(target, config.hard_share).tolist() if hard else [0] * len(target)
+def _cross_entropy_sum(
+    logits: Tensor, target: Tensor, config: SegmentationLossConfig, counts: Sequence[int | None]
+) -> Tensor:
+    """Sum over the hardest so many pixels of each image, None for all; weighted pixels still count as one, which keeps
+    the sum additive.
+    """
+    weight = None
+    if config.class_weights:
+        weight = send(torch.tensor(config.class_weights, dtype=logits.dtype), logits.device)
     sums = []
     # Image by image and contiguous: on a CPU a third faster than the whole batch, which no cache holds.
     for of_image, truth, count in zip(logits, target, counts, strict=True):
@@ -117,9 +123,9 @@ def _cross_entropy_sum(logits: Tensor, target: Tensor, config: SegmentationLossC
             truth[None].long(),
             weight=weight,
             ignore_index=UNLABELLED,
-            reduction='none' if hard else 'sum',
+            reduction='sum' if count is None else 'none',
         )
-        sums.append(losses.flatten().topk(count, sorted=False).values.sum() if hard else losses)
+        sums.append(losses if count is None else losses.flatten().topk(count, sorted=False).values.sum())
     return torch.stack(sums).sum()
 
 
