@@ -47,13 +47,15 @@ class TrainingConfig:
         network_config: Overrides of its preset.
         image_hw: Height and width of the network input.
         imagenet_weights: State dict file of an ordinary ResNet-50, or ``torchvision``; empty: He initialisation.
-        start_from: Checkpoint whose weights the run starts with; its network_config and anchors are taken, too.
+        start_from: Checkpoint whose weights the run starts with; its network_config and anchors are taken, too, and
+            another network_config is refused.
         anchors: ``cluster`` finds them in the training boxes where there are any, ``preset`` keeps the network's.
         transform: Augmentation; its image_hw is set from the above.
         cache: Folder for prepared caches.
         batch_size: Samples per step, over all processes together.
         clip_norm: Largest norm of the gradient; 0: not clipped.
-        average_decay: Exponential moving average of the weights, which is then validated and kept; 0: none.
+        average_decay: Exponential moving average of the weights, which is then validated and kept; 0: none. In it a
+            part that is frozen still comes closer to what it was frozen at.
         seed: Decides initial weights, order, augmentation and dropout.
         accelerator: ``auto``, ``cpu`` or ``cuda``, as Lightning Fabric takes it.
         devices: Processes on this machine, one for each GPU.
@@ -111,6 +113,8 @@ class TrainingConfig:
             raise ConfigError('save_every and log_every must be at least 1, validate_every at least 0.')
         if not 0 <= self.average_decay < 1 or self.clip_norm < 0:
             raise ConfigError('average_decay must lie in [0, 1) and clip_norm be at least 0.')
+        if self.start_from and self.imagenet_weights:
+            raise ConfigError('A run starts from the weights of start_from or from imagenet_weights; leave one out.')
         for name in ('workers', 'threads', 'seed'):
             if getattr(self, name) < 0:
                 raise ConfigError(f'{name} must be at least 0, got {getattr(self, name)}.')

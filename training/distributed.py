@@ -8,17 +8,23 @@ Shape letters: B images of this process, D channels, H W rows and columns of the
 
 from __future__ import annotations
 
+import os
+from datetime import timedelta
 from typing import Any
 
 import torch
 import torch.distributed
 from lightning.fabric import Fabric
 from lightning.fabric.strategies import DDPStrategy
+from lightning.fabric.utilities.exceptions import MisconfigurationException
 from torch import Tensor, nn
 
 from perception.errors import ConfigError
 from training.configuration import TrainingConfig
 from training.criterion import Reduce, only_this_process
+
+PATIENCE = timedelta(days=1)
+"""How long processes wait for one that validates. A process that died is noticed at once."""
 
 
 def build_fabric(config: TrainingConfig) -> Fabric:
@@ -28,25 +34,31 @@ def build_fabric(config: TrainingConfig) -> Fabric:
         ConfigError: If this machine does not have what the configuration asks for.
     """
     processes = config.devices * config.num_nodes
+    if 'TORCHELASTIC_RUN_ID' in os.environ and int(os.environ['WORLD_SIZE']) != processes:
+        raise ConfigError(
+            f'torchrun started {os.environ["WORLD_SIZE"]} processes, but devices {config.devices} x num_nodes '
+            f'{config.num_nodes} asks for {processes}; set --devices (of one machine) and --num_nodes to match.'
+        )
     try:
         return Fabric(
             accelerator=config.accelerator,
             devices=config.devices,
             num_nodes=config.num_nodes,
             precision=config.precision,
-            strategy=DDPStrategy(forward_sync_buffers=False) if processes > 1 else 'auto',
+            strategy=DDPStrategy(forward_sync_buffers=False, timeout=PATIENCE) if processes > 1 else 'auto',
         )
-    except (RuntimeError, ValueError) as error:  # Lightning's own errors are ValueErrors and RuntimeErrors
+    except (RuntimeError, ValueError, MisconfigurationException) as error:
         raise ConfigError(
             f'accelerator {config.accelerator!r} with {config.devices} devices cannot be had here: {error}'
         ) from error
 
 
-def any_process(fabric: Fabric, here: bool) -> bool:
-    """Whether something holds in at least one process; the same answer in all of them."""
+def any_process(fabric: Fabric, *here: bool) -> list[bool]:
+    """Whether each of some things holds in at least one process; the same answers in all of them, which wait for it."""
     if fabric.world_size == 1:
-        return here
-    return bool(sum_over_processes(fabric)(torch.tensor([int(here)], device=fabric.device)))
+        return list(here)
+    sums = sum_over_processes(fabric)(torch.tensor(here, dtype=torch.int64, device=fabric.device))
+    return [count > 0 for count in sums.tolist()]
 
 
 def sum_over_processes(fabric: Fabric) -> Reduce:
@@ -106,13 +118,16 @@ class CpuSyncBatchNorm(nn.BatchNorm2d):
         """(B, D, H, W) -> the same."""
         if not self.training:
             return super().forward(maps)
+        dtype = maps.dtype
+        maps = maps.to(self.weight.dtype)  # in half precision a count of pixels has no room
         count = _Sum.apply(maps.new_tensor(float(maps[:, 0].numel())))
         mean = _Sum.apply(maps.sum((0, 2, 3))) / count
         # Centred first: mean of squares minus square of mean would cancel away the digits.
         centred = maps - mean[:, None, None]
         variance = _Sum.apply(centred.square().sum((0, 2, 3))) / count
         self._remember(mean.detach(), variance.detach() * count / (count - 1))
-        return centred * (self.weight * torch.rsqrt(variance + self.eps))[:, None, None] + self.bias[:, None, None]
+        scale = self.weight * torch.rsqrt(variance + self.eps)
+        return (centred * scale[:, None, None] + self.bias[:, None, None]).to(dtype)
 
     @torch.no_grad()
     def _remember(self, mean: Tensor, variance: Tensor) -> None:

@@ -19,18 +19,19 @@ from torch.optim import Optimizer
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from tqdm import tqdm
 
-from perception.checkpoint import load_checkpoint, save_checkpoint
+from perception.checkpoint import not_finite, save_checkpoint
+from perception.errors import ConfigError
 from perception.interfaces import NetworkOutput, PerceptionNetwork
 from perception.output_folder import StopRequest
 from training.configuration import TrainingConfig, config_values
-from training.criterion import Criterion, CriterionConfig
+from training.criterion import Criterion
 from training.data.batch import Batch
 from training.data.dataset import SceneDataset
 from training.data.mixture import seed_of
 from training.distributed import any_process, sum_over_processes, synchronise_batch_norm
 from training.errors import TrainingError
 from training.phases import Phase, build_optimizer, freeze_all_but, set_training_mode, weigh_losses
-from training.preparation import open_stream
+from training.preparation import Start, open_stream
 from training.run_folder import LAST, RunFolder, describe_environment
 from training.schedule import learning_rate
 from training.validation import validate
@@ -57,8 +58,7 @@ class Trainer:
         config: The run.
         fabric: Launched.
         folder: Where it is written down.
-        network: With its initial weights.
-        criterion: The losses; phases may weigh the tasks otherwise.
+        start: Network and losses; phases may weigh the tasks otherwise.
         datasets: What is trained on, at network size.
         validation: What chooses the checkpoint.
         stop: Is asked after every step.
@@ -69,23 +69,20 @@ class Trainer:
         config: TrainingConfig,
         fabric: Fabric,
         folder: RunFolder,
-        network: PerceptionNetwork,
-        criterion: CriterionConfig,
+        start: Start,
         datasets: Sequence[SceneDataset],
         validation: Sequence[SceneDataset],
         stop: StopRequest,
     ) -> None:
         self.config, self.fabric, self.folder = config, fabric, folder
-        self.criterion, self.datasets, self.validation = criterion, datasets, validation
-        synchronise_batch_norm(network, fabric)
-        self.network = network.to(fabric.device).to(memory_format=torch.channels_last)
-        self.average = _average_of(network, config.average_decay)
+        self.start, self.datasets, self.validation = start, datasets, validation
+        synchronise_batch_norm(start.network, fabric)
+        self.network = start.network.to(fabric.device).to(memory_format=torch.channels_last)
+        self.average = _average_of(self.network, config.average_decay)
         self.progress = Progress()
         self.stop = stop
         self.meter = Meter()
         self._saved_optimizer: dict[str, Any] | None = None
-        # A run's figures repeat only if the runs before it are known, too.
-        self._started_from = load_checkpoint(config.start_from).provenance if config.start_from else {}
 
     def restore(self, state: dict[str, Any]) -> None:
         """Continue from a saved state."""
@@ -128,7 +125,7 @@ class Trainer:
         if self._saved_optimizer is not None:
             optimizer.load_state_dict(self._saved_optimizer)
             self._saved_optimizer = None
-        criterion = Criterion(weigh_losses(self.criterion, phase), sum_over_processes(self.fabric))
+        criterion = Criterion(weigh_losses(self.start.criterion, phase), sum_over_processes(self.fabric))
         left = phase.iterations - progress.phase_step
         stream = open_stream(
             config, self.datasets, self.fabric, start_step=progress.step, stop_step=progress.step + left
@@ -143,7 +140,7 @@ class Trainer:
             rate = learning_rate(
                 config.schedule, progress.phase_step, initial=phase.learning_rate, iterations=phase.iterations
             )
-            losses = self._step(phase, module, wrapped, criterion, batch, rate)
+            losses, stop = self._step(phase, module, wrapped, criterion, batch, rate)
             progress.step += 1
             progress.phase_step += 1
             meter.add(losses, len(batch) * self.fabric.world_size)
@@ -153,7 +150,6 @@ class Trainer:
                 bar.set_postfix(loss=f'{record["losses"]["total"]:.3g}', img_s=f'{record["images_per_s"]:.1f}')
                 self.folder.log({'step': progress.step, 'phase': phase.name, 'learning_rate': rate, **record})
             done = progress.phase_step == phase.iterations
-            stop = any_process(self.fabric, self.stop.requested)
             if done or (config.validate_every and progress.step % config.validate_every == 0):
                 self._validate(phase)
                 meter.restart_clock()
@@ -170,59 +166,82 @@ class Trainer:
         criterion: Criterion,
         batch: Batch,
         rate: float,
-    ) -> dict[str, Tensor]:
+    ) -> tuple[dict[str, Tensor], bool]:
+        """Take one step; the losses, and whether somebody asked a process to stop."""
         for group in optimizer.param_groups:
             group['lr'] = rate
         torch.manual_seed(seed_of(self.config.seed, DROPOUT_STREAM, self.progress.step, self.fabric.global_rank))
         images = batch.images.to(self.fabric.device, non_blocking=True)
         output = module(images, segment=phase.segment, detect=phase.detect)
         losses = criterion(self.network, output, batch)  # type: ignore[arg-type]
-        total = losses['total']
-        if self.fabric.world_size > 1:
-            # Every process must give every gradient, also for a task that none of its own images is annotated for.
-            total = total + 0 * _sum_of(output)
-        if not torch.isfinite(total.detach()):
-            self._give_up(phase, losses)
+        total = losses['total'] + 0 * _unlearned(losses, output)
+        if not total.requires_grad:
+            raise ConfigError(
+                f'Phase {phase.name!r} trains {phase.trains}, which have no part in what it runs (segment '
+                f'{phase.segment}, detect {phase.detect}).'
+            )
         optimizer.zero_grad(set_to_none=True)
-        if total.requires_grad:
-            self.fabric.backward(total)
-            if self.config.clip_norm:
-                # Fabric takes back the scale of half-precision losses first; a step with infinite gradients is skipped.
-                self.fabric.clip_gradients(module, optimizer, max_norm=self.config.clip_norm, error_if_nonfinite=False)
-            optimizer.step()
+        self.fabric.backward(total)
+        figures = dict(losses)
+        if self.config.clip_norm:
+            # Fabric takes back the scale of half-precision losses first; their scaler skips infinite gradients.
+            norm = self.fabric.clip_gradients(
+                module, optimizer, max_norm=self.config.clip_norm, error_if_nonfinite=False
+            )
+            if getattr(self.fabric.strategy.precision, 'scaler', None) is None and norm is not None:
+                figures['norm of the gradient'] = norm
+        # Read after the backward pass is on its way: a GPU would wait for what is not yet asked of it.
+        finite = bool(torch.stack([figure.detach().isfinite() for figure in figures.values()]).all())
+        failed, stop = any_process(self.fabric, not finite, self.stop.requested)
+        if failed:
+            self._give_up(phase, _not_finite(figures) or ['a loss of another process is not finite'])
+        optimizer.step()
         if self.average is not None:
             self.average.update_parameters(self.network)
-        return losses
+        return losses, stop
 
-    def _give_up(self, phase: Phase, losses: dict[str, Tensor]) -> None:
-        bad = [f'{name} = {float(loss.detach())}' for name, loss in losses.items() if not torch.isfinite(loss.detach())]
+    def _give_up(self, phase: Phase, reasons: Sequence[str]) -> None:
         last = self.folder.path / LAST
         kept = f'{last} is intact: start a new run with --start_from it' if last.exists() else 'Start a new run'
         raise TrainingError(
-            f'Phase {phase.name!r}, step {self.progress.step}: {", ".join(bad)}. The weights of this step were thrown '
-            f'away. {kept}, with a lower learning rate or with clip_norm.'
+            f'Phase {phase.name!r}, step {self.progress.step}: {", ".join(reasons)}. The weights of this step were '
+            f'thrown away. {kept}, with a lower learning rate or with clip_norm.'
         )
 
     def _validate(self, phase: Phase) -> None:
-        """Score, and keep the network if it is the best so far. All processes wait for the first one."""
-        progress = self.progress
-        if self.validation and self.folder.writes:
-            network = self._best_guess()
-            scores = validate(network, self.validation, str(self.fabric.device))
-            progress.scores = scores
-            self.folder.log({'step': progress.step, 'phase': phase.name, 'validation': scores})
-            if scores[self.config.select_by] > progress.best:
-                progress.best = scores[self.config.select_by]
-                self._save_checkpoint('best.safetensors', network, phase)
-        self.fabric.barrier()
+        """Score in the first process, while the others wait."""
+        error: Exception | None = None
+        try:
+            if self.validation and self.folder.writes:
+                self._score(phase)
+        except Exception as raised:
+            error = raised
+        (failed,) = any_process(self.fabric, error is not None)
+        if failed:
+            raise error or TrainingError(f'Step {self.progress.step}: the first process could not validate.')
         set_training_mode(self.network, phase)
 
+    def _score(self, phase: Phase) -> None:
+        """Keep the network if it is the best so far."""
+        progress, network = self.progress, self._best_guess()
+        progress.scores = validate(network, self.validation, str(self.fabric.device))
+        self.folder.log({'step': progress.step, 'phase': phase.name, 'validation': progress.scores})
+        if progress.scores[self.config.select_by] > progress.best:
+            progress.best = progress.scores[self.config.select_by]
+            self._save_checkpoint('best.safetensors', network, phase)
+
     def _keep(self, phase: Phase, optimizer: Optimizer | None) -> None:
-        """Save what a killed run goes on from, and the network as it is."""
+        """Save what a killed run goes on from, and the network as it is. All processes wait for the first one: once
+        another has ended, their launcher ends it, too.
+        """
+        broken = not_finite(self.network.state_dict())
+        if broken:
+            self._give_up(phase, [f'{name} is not finite' for name in broken[:3]])
         # The state first: weights without one mean that it was lost.
         self.folder.save_state(
             {
                 'step': self.progress.step,
+                'start': self.start.state(),
                 'progress': vars(self.progress),
                 'network': self.network.state_dict(),
                 'average': None if self.average is None else self.average.state_dict(),
@@ -233,6 +252,7 @@ class Trainer:
             }
         )
         self._save_checkpoint(LAST, self._best_guess(), phase)
+        self.fabric.barrier()
         set_training_mode(self.network, phase)
 
     def _best_guess(self) -> PerceptionNetwork:
@@ -250,8 +270,9 @@ class Trainer:
             'training': config_values(self.config),
             'environment': describe_environment(),
         }
-        if self._started_from:
-            provenance['started_from'] = self._started_from
+        if self.start.started_from:
+            # A run's figures repeat only if the runs before it are known, too.
+            provenance['started_from'] = self.start.started_from
         save_checkpoint(self.folder.path / name, network, provenance)
 
 
@@ -309,8 +330,19 @@ def _average_of(network: PerceptionNetwork, decay: float) -> AveragedModel | Non
     return average.to(memory_format=torch.channels_last)
 
 
-def _sum_of(output: NetworkOutput) -> Tensor:
-    tensors = [output.objectness, output.class_logits, output.mask_logits, *output.auxiliary_mask_logits]
-    if output.box_codes is not None:
-        tensors.append(output.box_codes)
-    return torch.stack([tensor.float().sum() for tensor in tensors]).sum()
+def _unlearned(losses: Mapping[str, Tensor], output: NetworkOutput) -> Tensor:
+    """The sum of what no image of this process is annotated for.
+
+    Times 0 it gives every parameter a gradient: processes exchange all of them, and one process is to do what several
+    do, where a part without a gradient would stand still and one with a gradient of 0 goes on with its momentum.
+    """
+    tensors: list[Tensor] = []
+    if not losses['segmentation'].requires_grad:
+        tensors += [output.mask_logits, *output.auxiliary_mask_logits]
+    if not losses['detection'].requires_grad:
+        tensors += [part for part in (output.objectness, output.class_logits, output.box_codes) if part is not None]
+    return sum((tensor.float().sum() for tensor in tensors), start=losses['total'].new_zeros(()))
+
+
+def _not_finite(figures: Mapping[str, Tensor]) -> list[str]:
+    return [f'{name} = {float(value.detach())}' for name, value in figures.items() if not value.detach().isfinite()]

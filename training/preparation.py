@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import replace
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import torch
 from lightning.fabric import Fabric
 
-from perception.checkpoint import load_checkpoint
+from perception.checkpoint import Checkpoint, load_checkpoint
 from perception.errors import ConfigError
 from perception.interfaces import UNLABELLED, LabelSpace, PerceptionNetwork
 from perception.labels import CITYSCAPES_11_3
-from perception.networks import build_network
+from perception.networks import build_network, config_to_dict
+from perception.networks.configuration import override_config
 from perception.networks.resnet_weights import load_imagenet_weights
 from training.cluster_anchors import box_sizes, cluster_anchors
 from training.configuration import DataConfig, TrainingConfig
@@ -22,9 +24,13 @@ from training.criterion import CriterionConfig
 from training.data import build_dataset
 from training.data.cache import CachedDataset, prepare_cache
 from training.data.dataset import SceneDataset
+from training.data.sample import Sample
 from training.data.stream import TrainingStream
 from training.data.transforms import TrainTransform
+from training.phases import weigh_losses
 from training.segmentation_loss import count_pixels, resolve_class_weights
+
+LOG = logging.getLogger(__name__)
 
 
 def open_dataset(config: DataConfig, labels: LabelSpace) -> SceneDataset:
@@ -55,27 +61,76 @@ def prepare_datasets(config: TrainingConfig, fabric: Fabric) -> list[CachedDatas
         ]
     for dataset in prepared:
         _require_annotation(dataset)
+    _require_something_to_learn(config, prepared)
     return prepared
+
+
+def prepare_validation(config: TrainingConfig) -> list[SceneDataset]:
+    """The validation data at its original size.
+
+    Raises:
+        ConfigError: If the figure that chooses the checkpoint cannot be measured on it.
+    """
+    datasets = [open_dataset(data, CITYSCAPES_11_3) for data in config.validation]
+    needed = {'mean_iou': (_has_pixels,), 'mean_ap50': (_has_objects,), 'sum': (_has_pixels, _has_objects)}
+    kinds = needed[config.select_by]
+    # Ends at the first image that has what is needed; only data without it is read to its end.
+    if datasets and not any(has(sample) for dataset in datasets for sample in dataset for has in kinds):
+        names = ', '.join(dataset.name for dataset in datasets)
+        raise ConfigError(
+            f'select_by {config.select_by} cannot be measured on {names}: no image there is annotated for it. Choose '
+            'another figure or other validation data, or leave validation out.'
+        )
+    return datasets
 
 
 def _require_annotation(dataset: SceneDataset) -> None:
     """Cityscapes' test split, for one, is published without annotation; its loss would be 0 in silence."""
-    masks = [sample.mask for sample in dataset if sample.mask is not None]
+    masks = sum(sample.mask is not None for sample in dataset)
     if masks:
-        if not any((mask != UNLABELLED).any() for mask in masks):
-            raise ConfigError(f'{dataset.name} has {len(masks)} masks, and not one labelled pixel in them.')
+        if not any(_has_pixels(sample) for sample in dataset):
+            raise ConfigError(f'{dataset.name} has {masks} masks, and not one labelled pixel in them.')
     elif all(sample.boxes is None for sample in dataset):
         raise ConfigError(f'{dataset.name} is not annotated: its {len(dataset)} images have neither masks nor boxes.')
 
 
-def prepare_network(config: TrainingConfig, datasets: Sequence[SceneDataset]) -> PerceptionNetwork:
-    """The network with its initial weights, the same ones in every process.
+@dataclass(frozen=True, kw_only=True)
+class Start:
+    """What a run begins with, and what its state keeps so that it goes on with the same.
+
+    Attributes:
+        network: With its first weights, the same ones in every process.
+        criterion: The losses, with class weights in numbers.
+        started_from: Provenance of the checkpoint that the weights are from; empty: from scratch.
+        data: Fingerprints of the data sets.
+    """
+
+    network: PerceptionNetwork
+    criterion: CriterionConfig
+    started_from: dict[str, Any]
+    data: tuple[str, ...]
+
+    def state(self) -> dict[str, Any]:
+        """All but the weights, as plain values."""
+        return {
+            'network_config': config_to_dict(self.network.config),
+            'class_weights': self.criterion.segmentation.class_weights,
+            'started_from': self.started_from,
+            'data': self.data,
+        }
+
+
+def prepare_start(config: TrainingConfig, datasets: Sequence[SceneDataset]) -> Start:
+    """Find anchors and class weights in the training data, and build the network.
 
     Raises:
         ConfigError: If the run starts from another network or input size, or there are too few boxes for anchors.
     """
+    criterion, data = _prepare_criterion(config, datasets), _fingerprints(datasets)
     if config.start_from:
-        return _load_start(config)
+        checkpoint = _load_start(config)
+        network, started_from = checkpoint.network.train(), checkpoint.provenance
+        return Start(network=network, criterion=criterion, started_from=started_from, data=data)
     overrides: dict[str, Any] = dict(config.network_config)
     with_boxes = [dataset for dataset in datasets if _has_boxes(dataset)]
     if config.anchors == 'cluster' and with_boxes:
@@ -85,21 +140,47 @@ def prepare_network(config: TrainingConfig, datasets: Sequence[SceneDataset]) ->
     network = build_network(config.network, CITYSCAPES_11_3, overrides, config.input_spec)
     if config.imagenet_weights:
         load_imagenet_weights(network, config.imagenet_weights)
-    return network
+    return Start(network=network, criterion=criterion, started_from={}, data=data)
 
 
-def _load_start(config: TrainingConfig) -> PerceptionNetwork:
-    network = load_checkpoint(config.start_from).network
+def restore_start(config: TrainingConfig, datasets: Sequence[SceneDataset], state: Mapping[str, Any]) -> Start:
+    """What an interrupted run began with, whatever has become of its data since; the weights are still to be loaded."""
+    if state['data'] != _fingerprints(datasets):
+        LOG.warning(
+            'Files, options or readers of the training data are not what this run began with. It goes on with its '
+            'anchors and class weights, but will not end as it would have without the interruption.'
+        )
+    segmentation = replace(config.criterion.segmentation, class_weights=state['class_weights'])
+    return Start(
+        network=build_network(config.network, CITYSCAPES_11_3, state['network_config'], config.input_spec),
+        criterion=replace(config.criterion, segmentation=segmentation),
+        started_from=state['started_from'],
+        data=state['data'],
+    )
+
+
+def _fingerprints(datasets: Sequence[SceneDataset]) -> tuple[str, ...]:
+    return tuple(dataset.fingerprint() for dataset in datasets)
+
+
+def _load_start(config: TrainingConfig) -> Checkpoint:
+    checkpoint = load_checkpoint(config.start_from)
+    network = checkpoint.network
     found = (network.name, tuple(network.input_spec.image_hw))
     if found != (config.network, tuple(config.image_hw)):
         raise ConfigError(
             f'{config.start_from} holds {found[0]} at {list(found[1])}, but the run is to train {config.network} at '
             f'{list(config.image_hw)}. Set network and image_hw to those of the checkpoint.'
         )
-    return network.train()
+    if override_config(network.config, config.network_config) != network.config:
+        raise ConfigError(
+            f'network_config {config.network_config} is not what {config.start_from} was built with, and its weights '
+            'fit no other network. Leave network_config or start_from out.'
+        )
+    return checkpoint
 
 
-def prepare_criterion(config: TrainingConfig, datasets: Sequence[SceneDataset]) -> CriterionConfig:
+def _prepare_criterion(config: TrainingConfig, datasets: Sequence[SceneDataset]) -> CriterionConfig:
     """The losses, with class weights counted from the training masks where they are to be balanced."""
     segmentation = config.criterion.segmentation
     if segmentation.class_weights == 'balanced':
@@ -107,6 +188,20 @@ def prepare_criterion(config: TrainingConfig, datasets: Sequence[SceneDataset]) 
         counts = count_pixels(masks, len(CITYSCAPES_11_3.segmentation))
         segmentation = resolve_class_weights(segmentation, counts)
     return replace(config.criterion, segmentation=segmentation)
+
+
+def _require_something_to_learn(config: TrainingConfig, datasets: Sequence[SceneDataset]) -> None:
+    """A phase whose task nobody annotated would run to its end without a single step of the optimizer."""
+    masks = any(sample.mask is not None for dataset in datasets for sample in dataset)
+    boxes = any(sample.boxes is not None for dataset in datasets for sample in dataset)
+    for phase in config.phases:
+        weights = weigh_losses(config.criterion, phase)
+        if not (masks and phase.segment and weights.w_seg) and not (boxes and phase.detect and weights.w_det):
+            present = ' and '.join(name for name, there in (('masks', masks), ('boxes', boxes)) if there)
+            raise ConfigError(
+                f'Phase {phase.name!r} has nothing to learn: the data has {present}, the phase segment {phase.segment} '
+                f'with w_seg {weights.w_seg}, detect {phase.detect} with w_det {weights.w_det}.'
+            )
 
 
 def open_stream(
@@ -130,4 +225,12 @@ def open_stream(
 
 
 def _has_boxes(dataset: SceneDataset) -> bool:
-    return any(sample.boxes is not None and len(sample.boxes) for sample in dataset)
+    return any(_has_objects(sample) for sample in dataset)
+
+
+def _has_pixels(sample: Sample) -> bool:
+    return sample.mask is not None and bool((sample.mask != UNLABELLED).any())
+
+
+def _has_objects(sample: Sample) -> bool:
+    return sample.boxes is not None and len(sample.boxes) > 0

@@ -14,6 +14,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from contextlib import ExitStack
+from functools import cache
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -70,6 +71,7 @@ class RunFolder:
         self.writes = writes
         self._config = config
         self._tensorboard: SummaryWriter | None = None
+        self._first_step = 0
         self._claim = ExitStack()
         if writes:
             self._claim.enter_context(claim_folder(path))
@@ -91,11 +93,19 @@ class RunFolder:
         self.close()
 
     def begin(self) -> None:
-        """Write down what is about to run. Up to here nothing is, so a run that cannot start leaves its folder free."""
-        if self.writes:
+        """Write down what is about to run. Up to here nothing is, so a run that cannot start leaves its folder free.
+
+        Raises:
+            TrainingError: If the disk does not take it.
+        """
+        if not self.writes:
+            return
+        environment = json.dumps(describe_environment(), indent=2).encode() + b'\n'
+        try:
             replace_file(self.path / CONFIG, lambda file: file.write(_dump(self._config)))
-            environment = json.dumps(describe_environment(), indent=2).encode() + b'\n'
             replace_file(self.path / 'environment.json', lambda file: file.write(environment))
+        except OSError as error:
+            raise TrainingError(f'Cannot write to {self.path} ({error}); nothing was trained.') from error
 
     def _check_same_run(self) -> None:
         path = self.path / CONFIG
@@ -152,19 +162,29 @@ class RunFolder:
             raise TrainingError(f'{path} cannot be read ({reason}). {_go_on_from(weights)}') from error
 
     def log(self, record: dict[str, Any]) -> None:
-        """Add a line to metrics.jsonl, and its numbers to TensorBoard."""
+        """Add a line to metrics.jsonl, and its numbers to TensorBoard.
+
+        Raises:
+            TrainingError: If the disk does not take it; the last state is intact.
+        """
         if not self.writes:
             return
-        with (self.path / METRICS).open('a') as file:
-            file.write(json.dumps(record) + '\n')
-        if self._tensorboard is None:
-            self._tensorboard = SummaryWriter(str(self.path / 'tensorboard'))
-        for name, value in _numbers(record):
-            self._tensorboard.add_scalar(name, value, record['step'])
+        try:
+            with (self.path / METRICS).open('a') as file:
+                file.write(json.dumps(record) + '\n')
+            if self._tensorboard is None:
+                self._tensorboard = SummaryWriter(str(self.path / 'tensorboard'), purge_step=self._first_step)
+            for name, value in _numbers(record):
+                self._tensorboard.add_scalar(name, value, record['step'])
+        except OSError as error:
+            raise TrainingError(
+                f'Step {record["step"]}: the metrics could not be written ({error}). Make room and add --resume.'
+            ) from error
 
     def forget_after(self, step: int) -> None:
         """Drop the metrics of steps that a resumed run will take again."""
         path = self.path / METRICS
+        self._first_step = step + 1
         if not self.writes or not path.exists():
             return
         kept = []
@@ -204,8 +224,12 @@ def describe_environment() -> dict[str, Any]:
     }
 
 
+@cache
 def git_commit() -> str:
-    """Commit of the checkout that this code lies in, with ``-dirty`` when it was changed; empty outside of one."""
+    """Commit of the checkout that this code lies in, with ``-dirty`` when it was changed; empty outside of one.
+
+    Looked up once: what is committed while a run goes on is not what trains.
+    """
     command = ['git', 'describe', '--always', '--dirty', '--abbrev=12', '--exclude=*']
     try:
         result = subprocess.run(command, cwd=Path(__file__).parent, capture_output=True, text=True, check=True)

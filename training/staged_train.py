@@ -3,7 +3,8 @@
     python training/staged_train.py --config config/training/interdependent_cityscapes.yaml
     python -m training.staged_train --config ... --batch_size 4 --output out/training/small
 
-Several GPUs: ``--devices 4`` here, or torchrun. A killed run goes on with ``--resume`` and ends with the same weights.
+Several GPUs: ``--devices 4``, here or under torchrun. A killed run goes on with ``--resume``; on a CPU it ends with the
+same weights to the bit.
 """
 
 from __future__ import annotations
@@ -20,12 +21,11 @@ import torch
 from lightning.fabric.utilities.rank_zero import rank_zero_only
 
 from perception.errors import PerceptionError
-from perception.labels import CITYSCAPES_11_3
 from perception.output_folder import StopRequest
 from training.configuration import TrainingConfig, config_values, parse_arguments
 from training.distributed import build_fabric
 from training.engine import Trainer
-from training.preparation import open_dataset, prepare_criterion, prepare_datasets, prepare_network
+from training.preparation import prepare_datasets, prepare_start, prepare_validation, restore_start
 from training.run_folder import RunFolder
 
 
@@ -45,12 +45,11 @@ def train(config: TrainingConfig, *, resume: bool = False) -> Path:
     values, path = config_values(config), Path(config.output)
     with RunFolder(path, values, resume=resume, writes=fabric.global_rank == 0) as folder:
         datasets = prepare_datasets(config, fabric)
-        validation = [open_dataset(data, CITYSCAPES_11_3) for data in config.validation]
-        network = prepare_network(config, datasets)
-        criterion = prepare_criterion(config, datasets)
-        stop = StopRequest()
-        trainer = Trainer(config, fabric, folder, network, criterion, datasets, validation, stop)
+        validation = prepare_validation(config)
         state = folder.load_state() if resume else None
+        start = prepare_start(config, datasets) if state is None else restore_start(config, datasets, state['start'])
+        stop = StopRequest()
+        trainer = Trainer(config, fabric, folder, start, datasets, validation, stop)
         if state is not None:
             trainer.restore(state)
         folder.begin()

@@ -12,11 +12,13 @@ from lightning.fabric import Fabric
 from lightning.fabric.strategies import DDPStrategy
 from torch import Tensor, nn
 
+from perception.errors import ConfigError
 from perception.interfaces import PerceptionNetwork
 from tests.conftest import build_tiny_network
+from training.configuration import DataConfig, TrainingConfig
 from training.criterion import Criterion
 from training.data.sample import Sample
-from training.distributed import CpuSyncBatchNorm, sum_over_processes, synchronise_batch_norm
+from training.distributed import CpuSyncBatchNorm, build_fabric, sum_over_processes, synchronise_batch_norm
 
 IMAGE_HW = (96, 192)
 
@@ -90,6 +92,30 @@ def test_two_processes_are_one(tmp_path: Path) -> None:
         torch.testing.assert_close(together['gradients'][name], gradient, rtol=1e-6, atol=1e-9, msg=name)
     for name, buffer in together['buffers'].items():
         torch.testing.assert_close(buffer, network.get_buffer(name), rtol=1e-6, atol=1e-9, msg=name)
+
+
+def test_norms_of_half_precision_keep_their_statistics_in_full(tmp_path: Path) -> None:
+    store = torch.distributed.FileStore(str(tmp_path / 'store'), 1)
+    torch.distributed.init_process_group('gloo', store=store, rank=0, world_size=1)
+    try:
+        maps = torch.randn(2, 3, 40, 50).mul(3).add(7).bfloat16()
+        found, expected = CpuSyncBatchNorm(3), nn.BatchNorm2d(3)
+        result = found(maps)
+        assert result.dtype == torch.bfloat16
+        torch.testing.assert_close(result.float(), expected(maps.float()), rtol=1e-2, atol=1e-2)
+        torch.testing.assert_close(found.running_mean, expected.running_mean)
+        torch.testing.assert_close(found.running_var, expected.running_var)
+    finally:
+        torch.distributed.destroy_process_group()
+
+
+def test_torchrun_and_configuration_must_agree(monkeypatch: pytest.MonkeyPatch) -> None:
+    config = TrainingConfig(data=(DataConfig(name='camvid', root='data'),), accelerator='cpu')
+    monkeypatch.setenv('WORLD_SIZE', '4')
+    assert build_fabric(config).world_size == 1  # of something else that runs around it
+    monkeypatch.setenv('TORCHELASTIC_RUN_ID', 'run')
+    with pytest.raises(ConfigError, match='torchrun started 4 processes, but devices 1 x num_nodes 1 asks for 1'):
+        build_fabric(config)
 
 
 @pytest.mark.parametrize('training', [True, False])

@@ -173,10 +173,14 @@ def test_another_network_or_size_is_no_start(config_file: Path, tmp_path: Path) 
         train(_config(config_file, *options, '--image_hw', '[64, 128]'))
     with pytest.raises(ConfigError, match='train interdependent_small at'):
         train(_config(config_file, *options, '--network', 'interdependent_small'))
+    with pytest.raises(ConfigError, match=r'is not what .* was built with'):
+        train(_config(config_file, *options, '--network_config', '{"trident_dilations": [2]}'))
+    with pytest.raises(ConfigError, match='leave one out'):
+        train(_config(config_file, *options, '--imagenet_weights', 'torchvision'))
 
 
-@pytest.mark.parametrize('processes', [1, 2])
-def test_a_stopped_run_saves_and_goes_on(config_file: Path, tmp_path: Path, processes: int) -> None:
+@pytest.mark.parametrize(('processes', 'to_all'), [(1, True), (2, False), (2, True)])
+def test_a_stopped_run_saves_and_goes_on(config_file: Path, tmp_path: Path, processes: int, to_all: bool) -> None:
     run = tmp_path / 'stopped'
     options = ['--config', str(config_file), '--output', str(run), '--devices', str(processes), '--workers', '1']
     options += ['--accelerator', 'cpu', '--phases', json.dumps([{**PHASES[0], 'iterations': 1000}])]
@@ -188,7 +192,10 @@ def test_a_stopped_run_saves_and_goes_on(config_file: Path, tmp_path: Path, proc
         start_new_session=True,
     ) as process:
         _wait_for_step(run / 'metrics.jsonl', 1, process)
-        process.terminate()
+        if to_all:
+            os.killpg(process.pid, signal.SIGINT)  # as a terminal does: to loaders, too
+        else:
+            process.terminate()
         _, said = process.communicate(timeout=60)
     assert process.returncode == 130
     assert said.count('add --resume to go on') == 1
@@ -222,6 +229,102 @@ def _session_of(leader: int) -> set[int]:
     return found
 
 
+def test_a_resumed_run_keeps_what_it_began_with(
+    config_file: Path, streets: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    data = tmp_path / 'streets'
+    shutil.copytree(streets, data)
+    values = json.dumps([{'name': 'cityscapes', 'root': str(data)}])
+    first = train(_config(config_file, '--phases', json.dumps(PHASES[:1]), '--output', str(tmp_path / 'first')))
+    start = tmp_path / 'start.safetensors'
+    shutil.copy(first / 'last.safetensors', start)
+    options = ['--data', values, '--start_from', str(start), '--criterion.segmentation.class_weights', 'balanced']
+    config = _config(config_file, *options)
+    _kill_at(config, step=5)
+    before = torch.load(tmp_path / 'run' / 'state.pt', weights_only=True)['start']
+
+    start.unlink()
+    (mask, *_) = (data / 'gtFine' / 'train').glob('*/*_labelIds.png')
+    cv2.imwrite(str(mask), np.full_like(cv2.imread(str(mask), cv2.IMREAD_UNCHANGED), 7))
+    finished = train(config, resume=True)
+    assert 'not what this run began with' in caplog.text
+    assert torch.load(finished / 'state.pt', weights_only=True)['start'] == before
+    checkpoint = load_checkpoint(finished / 'last.safetensors')
+    assert checkpoint.network.config == load_checkpoint(first / 'last.safetensors').network.config
+    assert checkpoint.provenance['started_from'] == load_checkpoint(first / 'last.safetensors').provenance
+
+
+def _kill_at(config: TrainingConfig, *, step: int) -> None:
+    """Train until a step, and lose what was not saved."""
+    take = Trainer._step
+
+    def killed(trainer: Trainer, *rest: Any) -> Any:
+        if trainer.progress.step == step:
+            raise KeyboardInterrupt
+        return take(trainer, *rest)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Trainer, '_step', killed)
+        with pytest.raises(KeyboardInterrupt):
+            train(config)
+
+
+def test_the_figure_that_chooses_must_be_measurable(config_file: Path, streets: Path) -> None:
+    for select_by, options in (('mean_ap50', {'boxes': False}), ('mean_iou', {'masks': False})):
+        data = json.dumps([{'name': 'cityscapes', 'root': str(streets), 'split': 'val', 'options': options}])
+        with pytest.raises(ConfigError, match=f'select_by {select_by} cannot be measured on cityscapes-val'):
+            train(_config(config_file, '--validation', data, '--select_by', select_by))
+
+
+def test_a_phase_without_anything_to_learn_is_refused(config_file: Path, streets: Path) -> None:
+    data = json.dumps([{'name': 'cityscapes', 'root': str(streets), 'options': {'boxes': False}}])
+    with pytest.raises(ConfigError, match="Phase 'detection' has nothing to learn: the data has masks, the phase"):
+        train(_config(config_file, '--data', data))
+    phases = json.dumps([{**PHASES[0], 'trains': ['detection_head'], 'detect': False}])
+    with pytest.raises(ConfigError, match='have no part in what it runs'):
+        train(_config(config_file, '--phases', phases))
+
+
+def test_broken_weights_replace_no_good_ones(
+    config_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    take = Trainer._step
+
+    def spoiled(trainer: Trainer, *rest: Any) -> Any:
+        result = take(trainer, *rest)
+        if trainer.progress.step == 3:
+            with torch.no_grad():
+                next(trainer.network.parameters()).view(-1)[0] = float('nan')
+        return result
+
+    monkeypatch.setattr(Trainer, '_step', spoiled)
+    with pytest.raises(TrainingError, match=r'step 4: encoder\.\S+ is not finite.*last\.safetensors is intact'):
+        train(_config(config_file))
+    assert load_checkpoint(tmp_path / 'run' / 'last.safetensors').provenance['step'] == 3
+
+
+def test_an_infinite_gradient_is_not_applied(
+    config_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Fabric, 'clip_gradients', lambda *_, **__: torch.tensor(float('inf')))
+    with pytest.raises(TrainingError, match='step 0: norm of the gradient = inf'):
+        train(_config(config_file, '--clip_norm', '1'))
+
+
+def test_processes_do_not_wait_for_one_that_cannot_validate(config_file: Path, streets: Path, tmp_path: Path) -> None:
+    data = tmp_path / 'streets'
+    shutil.copytree(streets, data)
+    *_, last = sorted((data / 'leftImg8bit' / 'val').glob('*/*.png'))
+    last.write_bytes(b'no image')
+    validation = json.dumps([{'name': 'cityscapes', 'root': str(data), 'split': 'val'}])
+    options = ['--config', str(config_file), '--validation', validation, '--devices', '2', '--accelerator', 'cpu']
+    result = subprocess.run(
+        [sys.executable, 'training/staged_train.py', *options], capture_output=True, text=True, timeout=100
+    )
+    assert result.returncode == 1
+    assert last.name in result.stderr
+
+
 def test_phase_three_changes_no_bit_of_the_frozen_parts(config_file: Path, tmp_path: Path) -> None:
     joint = train(_config(config_file, '--average_decay', '0', '--phases', json.dumps(PHASES[:1])))
     options = ['--average_decay', '0', '--phases', json.dumps(PHASES[2:3]), '--output', str(tmp_path / 'detection')]
@@ -251,6 +354,11 @@ def test_a_full_disk_leaves_the_last_state_whole(tmp_path: Path, monkeypatch: py
     monkeypatch.setattr(os, 'fsync', full)
     with pytest.raises(TrainingError, match='No space left on device'):
         folder.save_state({'step': 2, 'weights': torch.zeros(3)})
+    with pytest.raises(TrainingError, match='nothing was trained'):
+        folder.begin()
+    (tmp_path / 'run' / 'metrics.jsonl').mkdir()  # opening it fails as a full disk does, with an OSError
+    with pytest.raises(TrainingError, match='Step 2: the metrics could not be written'):
+        folder.log({'step': 2, 'losses': {'total': 1.0}})
     assert folder.load_state() == {'step': 1, 'weights': pytest.approx(torch.ones(3))}
     assert not list((tmp_path / 'run').glob('*.partial'))
 
@@ -265,6 +373,7 @@ def test_a_full_disk_leaves_the_last_state_whole(tmp_path: Path, monkeypatch: py
         (['--workers', '-1'], 'workers must be at least 0'),
         (['--optimizer.betas', '[2, 3]'], 'betas in [0, 1)'),
         (['--accelerator', 'abacus'], 'abacus'),
+        (['--accelerator', 'cuda', '--devices', '64', '--batch_size', '64'], 'cannot be had here'),
     ],
 )
 def test_wrong_options_are_refused(
@@ -300,18 +409,8 @@ def test_scaled_losses_of_half_precision_are_clipped_by_their_true_gradient_and_
     weights = _weights(free)
     assert all(torch.equal(weights[name], value) for name, value in _weights(clipped).items())
 
-    step = Trainer._step
-
-    def killed_at_the_fifth(trainer: Trainer, *rest: Any) -> Any:
-        if trainer.progress.step == 4:
-            raise KeyboardInterrupt
-        return step(trainer, *rest)
-
     killed = _config(config_file, *options, '--output', str(tmp_path / 'killed'))
-    with monkeypatch.context() as patch:
-        patch.setattr(Trainer, '_step', killed_at_the_fifth)
-        with pytest.raises(KeyboardInterrupt):
-            train(killed)
+    _kill_at(killed, step=4)
     resumed = train(killed, resume=True)
     assert all(torch.equal(weights[name], value) for name, value in _weights(resumed).items())
     scalers = [torch.load(run / 'state.pt', weights_only=True)['precision'] for run in (free, resumed)]

@@ -12,6 +12,7 @@ import itertools
 import multiprocessing
 import os
 import select
+import signal
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
@@ -118,6 +119,9 @@ def loader_context() -> multiprocessing.context.BaseContext:
 
 
 def _start_worker(trainer: int, _worker: int) -> None:
+    # Ctrl-C and a stop of a whole group of processes reach loaders, too; the trainer still needs them then.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
     cv2.setNumThreads(1)
     torch.set_num_threads(1)
     threading.Thread(target=_end_with, args=(trainer,), daemon=True).start()
