@@ -2,12 +2,14 @@
 
 from collections.abc import Iterator
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
 
+from perception import postprocess as postprocess_module
 from perception.checkpoint import UNTRAINED, Checkpoint
 from perception.errors import ConfigError, ShapeError
 from perception.image import prepare_image
@@ -197,6 +199,24 @@ def test_batch_is_one_call_of_the_network() -> None:
     assert network.batches == [4]
     perceiver.warm_up(2)
     assert network.batches == [4, 1, 1]
+
+
+def test_warm_up_reaches_suppression_though_a_blank_image_shows_nothing(
+    perceiver: Perceiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    suppressed: list[int] = []
+    suppress = postprocess_module.class_wise_suppression
+
+    def note(boxes: Tensor, *arguments: Any) -> Tensor:
+        suppressed.append(len(boxes))
+        return suppress(boxes, *arguments)
+
+    monkeypatch.setattr(postprocess_module, 'class_wise_suppression', note)
+    monkeypatch.setattr(perceiver, 'config', PostprocessConfig(score_threshold=1.0))
+    perceiver.warm_up(2)
+    assert len(suppressed) == 2
+    assert min(suppressed) > 0
+    assert perceiver.config.score_threshold == 1.0
 
 
 def test_same_image_gives_the_same_result(perceiver: Perceiver) -> None:

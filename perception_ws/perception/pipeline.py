@@ -4,6 +4,7 @@ The node, the demo, bag evaluation and benchmarks all look through this one clas
 """
 
 from collections.abc import Sequence
+from copy import copy
 from dataclasses import replace
 from time import perf_counter
 
@@ -96,7 +97,13 @@ class Perceiver:
         return [replace(result, times_ms=times_ms) for result in results]
 
     def warm_up(self, iterations: int) -> None:
-        """Run on blank images, so that the first real frame is not the slow one."""
+        """Run on blank images, so that the first real frame is not the slow one.
+
+        Call it on the thread that will look at frames: libraries prepare themselves for each thread anew.
+        """
         blank = np.zeros((*self._spec.image_hw, 3), np.uint8)
+        # Nothing is seen in a blank image; without a threshold there is something to suppress all the same.
+        attentive = copy(self)
+        attentive.config = replace(self.config, score_threshold=0.0)
         for _ in range(iterations):
-            self(blank)
+            attentive(blank)
