@@ -26,7 +26,8 @@ from perception.interfaces import SceneResult
 from perception.pipeline import Perceiver
 from perception.ros.conversions import detections_message, image_message, label_info_message, vision_info_message
 from perception.ros.frame_slot import FrameSlot
-from perception.ros.statistics import CameraStatistics
+from perception.ros.gpu import check_gpu
+from perception.ros.statistics import CameraStatistics, Failure
 
 UNTRAINED_BANNER = 'UNTRAINED WEIGHTS'
 
@@ -139,18 +140,24 @@ class Camera:
             self._node.destroy_lifecycle_publisher(publisher)
 
     def serve_frames(self) -> None:
-        """Answer frame after frame until unsubscribe; the body of the inference thread."""
+        """Answer frame after frame until unsubscribe, or the shutdown; the body of the inference thread.
+
+        Raises:
+            GpuLostError: If no further frame can be answered by this process.
+        """
         while (message := self._frames.take()) is not None:
             try:
                 self._answer(message)
             except ImageError as error:
                 self._drop_bad_image(error)
             except Exception as error:
-                if self.statistics.count_dropped('internal_error') == 1:
+                if not self._node.context.ok():  # nothing can be published any more, and nobody waits for it
+                    return
+                check_gpu(self._perceiver.device)
+                if self.statistics.count_failed(Failure(reason='internal_error', detail=str(error))) == 1:
                     self._node.get_logger().error(
                         f'A frame failed; further ones are counted:\n{traceback.format_exc()}'
                     )
-                self.last_bad_image = str(error)
 
     def publish_labels(self) -> None:
         """Publish what the ids mean and which model is at work; latched, and repeated for recorders that start late."""
@@ -184,17 +191,15 @@ class Camera:
 
     def _drop_bad_image(self, error: ImageError) -> None:
         self.last_bad_image = str(error)
-        if self.statistics.count_dropped(error.reason) == 1:
+        if self.statistics.count_failed(Failure(reason=error.reason, detail=str(error), bad_image=True)) == 1:
             self._node.get_logger().warning(f'Dropped an image ({error.reason}): {error} Further ones are counted.')
 
     def _answer(self, message: Image | CompressedImage) -> None:
         age_ms = self._age_ms(message.header)
         if self.settings.max_image_age_ms and age_ms is not None and age_ms > self.settings.max_image_age_ms:
-            if self.statistics.count_dropped('too_old') == 1:
-                self._node.get_logger().warning(
-                    f'Dropped an image that was {age_ms:.0f} ms old; max_image_age_ms is '
-                    f'{self.settings.max_image_age_ms:.0f}. Further ones are counted.'
-                )
+            detail = f'{age_ms:.0f} ms old, max_image_age_ms is {self.settings.max_image_age_ms:.0f}'
+            if self.statistics.count_failed(Failure(reason='too_old', detail=detail)) == 1:
+                self._node.get_logger().warning(f'Dropped an image ({detail}). Further ones are counted.')
             return
         start = perf_counter()
         image = self._decode(message)

@@ -4,14 +4,15 @@ configure = load the network and warm it up, activate = subscribe, deactivate = 
 Topics, parameters and services: docs/ros_interface.md.
 """
 
+import os
 import signal
 import sys
 import traceback
 from collections.abc import Callable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from functools import wraps
-from threading import Thread
 from time import monotonic
-from typing import Any
+from typing import Any, NoReturn
 
 import rclpy
 from diagnostic_msgs.msg import DiagnosticArray
@@ -30,6 +31,7 @@ from perception.pipeline import Perceiver
 from perception.postprocess import PostprocessConfig
 from perception.ros.camera import UNTRAINED_BANNER, Camera, CameraSettings
 from perception.ros.diagnostics import Limits, Situation, camera_status
+from perception.ros.gpu import GpuLostError, free_gpu_memory
 from perception.ros.parameters import declare_parameters, refusal
 from perception.ros.startup_checks import startup_warnings
 from perception.ros.statistics import CameraStatistics
@@ -37,6 +39,8 @@ from perception.ros.statistics import CameraStatistics
 Transition = Callable[[Any, LifecycleState], TransitionCallbackReturn]
 LABELS_PERIOD_S = 5.0
 DIAGNOSTICS_PERIOD_S = 1.0
+INFERENCE_TIMEOUT_S = 20.0
+"""For the frame in hand when inference is to stop."""
 
 
 def _reported(transition: Transition) -> Transition:
@@ -50,6 +54,8 @@ def _reported(transition: Transition) -> Transition:
             node.get_logger().error(f'{transition.__name__} failed: {error}')
             return TransitionCallbackReturn.FAILURE
         except Exception:
+            if not node.context.ok():  # it is only the shutdown that came in between
+                return TransitionCallbackReturn.FAILURE
             node.get_logger().error(f'{transition.__name__} failed:\n{traceback.format_exc()}')
             return TransitionCallbackReturn.ERROR
 
@@ -57,7 +63,7 @@ def _reported(transition: Transition) -> Transition:
 
 
 class CameraNode(LifecycleNode):
-    """The node. It holds the network, one camera and one inference thread.
+    """The node. It holds the network, one camera and, from configure to cleanup, one inference thread.
 
     Raises:
         ParameterException: If a parameter has a wrong type or value; the message names it.
@@ -67,7 +73,8 @@ class CameraNode(LifecycleNode):
         super().__init__(node_name, **options)
         self._perceiver: Perceiver | None = None
         self._camera: Camera | None = None
-        self._inference: Thread | None = None
+        self._inference: ThreadPoolExecutor | None = None
+        self._serving: Future[None] | None = None
         self._model_version = 0
         self._active_since: float | None = None
         self.add_on_set_parameters_callback(self._check_parameters)
@@ -101,7 +108,11 @@ class CameraNode(LifecycleNode):
             config=self._postprocess_config(),
         )
         started = monotonic()
-        perceiver.warm_up(self._value('warmup_iterations'))
+        self._inference = ThreadPoolExecutor(1, thread_name_prefix='inference')
+        for _ in range(self._value('warmup_iterations')):
+            if not self.context.ok():
+                break
+            self._inference.submit(perceiver.warm_up, 1).result()
         self._model_version += 1
         self._perceiver = perceiver
         self._camera = Camera(
@@ -124,11 +135,11 @@ class CameraNode(LifecycleNode):
     @_reported
     def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
         assert self._camera is not None
+        assert self._inference is not None
         super().on_activate(state)
         self._camera.publish_labels()
         self._camera.subscribe(image_transport=self._value('image_transport'), input_qos=self._value('input_qos'))
-        self._inference = Thread(target=self._camera.serve_frames, name='inference', daemon=True)
-        self._inference.start()
+        self._serving = self._inference.submit(self._serve, self._camera)
         self._active_since = monotonic()
         return TransitionCallbackReturn.SUCCESS
 
@@ -167,19 +178,37 @@ class CameraNode(LifecycleNode):
             response.success = False
             return response
 
+    def _serve(self, camera: Camera) -> None:
+        try:
+            camera.serve_frames()
+        except GpuLostError as error:
+            self._give_up(str(error))
+
+    def _give_up(self, why: str) -> NoReturn:
+        """End the process, for a new one to take its place; tidying up first might wait for the GPU for ever."""
+        self.get_logger().fatal(why)
+        os._exit(1)
+
     def _stop_inference(self) -> None:
         self._active_since = None
         if self._camera is not None:
             self._camera.unsubscribe()
-        if self._inference is not None:
-            self._inference.join()
-            self._inference = None
+        if self._serving is not None:
+            if wait([self._serving], INFERENCE_TIMEOUT_S).not_done:
+                self._give_up(
+                    f'Inference was to stop, and its last frame is not finished after {INFERENCE_TIMEOUT_S:g} s: the '
+                    'GPU hangs, or the machine is far too slow. Ending the process; start it anew.'
+                )
+            self._serving = None
 
     def _release(self) -> None:
         self._stop_inference()
         if self._camera is not None:
             self._camera.destroy()
-        self._camera = self._perceiver = None
+        if self._inference is not None:
+            self._inference.shutdown(wait=False)
+        self._camera = self._perceiver = self._inference = None
+        free_gpu_memory()
 
     def _value(self, name: str) -> Any:
         return self.get_parameter(name).value
@@ -255,16 +284,20 @@ def main(args: list[str] | None = None) -> int:
     """Run the node until it is told to stop. Returns the exit code: 1 when it could not start."""
     logger = rclpy.logging.get_logger('camera_node')
     node = None
+    initialised = False
     try:
         rclpy.init(args=args)
+        initialised = True
         node = CameraNode()
-        if node.get_parameter('autostart').value and not node.start():
+        # Told to stop in between, what is left to do fails: no fault.
+        if node.get_parameter('autostart').value and not node.start() and rclpy.ok():
             logger.fatal('Could not start; the reason stands above.')
             return 1
         _spin(node)
     except (ParameterException, RuntimeError) as error:
-        logger.fatal(f'Refused to start: {error}')
-        return 1
+        if rclpy.ok() or not initialised:
+            logger.fatal(f'Refused to start: {error}')
+            return 1
     except (KeyboardInterrupt, ExternalShutdownException):
         pass
     finally:

@@ -34,6 +34,7 @@ class Situation:
     trained: bool = True
     incompatible_qos: str = ''
     last_bad_image: str = ''
+    """The latest message that was no image, for people; answers since do not erase it."""
 
 
 def camera_status(name: str, snapshot: Snapshot, situation: Situation, limits: Limits) -> DiagnosticStatus:
@@ -58,7 +59,9 @@ def _input_state(snapshot: Snapshot, situation: Situation, limits: Limits) -> st
         return 'NotReceived'
     if timed_out:
         return 'Timeout'
-    if snapshot.received and not snapshot.published and situation.last_bad_image:
+    # An encoding that was never right is not waited for.
+    unanswered = not snapshot.published or _is_unanswered(snapshot, limits)
+    if unanswered and snapshot.last_failure is not None and snapshot.last_failure.bad_image:
         return 'BadEncoding'
     if limits.expected_frequency and snapshot.frame_rate_msg_hz < 0.9 * limits.expected_frequency:
         return 'Slow'
@@ -76,7 +79,7 @@ def _findings(input_state: str, snapshot: Snapshot, situation: Situation, limits
     if input_state == 'IncompatibleQoS':
         found.append((ERROR, f'the publisher offers a QoS that does not fit input_qos ({situation.incompatible_qos})'))
     elif input_state == 'BadEncoding':
-        found.append((ERROR, f'no frame could be decoded: {situation.last_bad_image}'))
+        found.append((ERROR, f'no frame can be decoded: {situation.last_bad_image}'))
     elif input_state == 'Slow':
         found.append(
             (WARN, f'input at {snapshot.frame_rate_msg_hz:.1f} Hz, expected {limits.expected_frequency:.1f} Hz')
@@ -85,11 +88,22 @@ def _findings(input_state: str, snapshot: Snapshot, situation: Situation, limits
         silent_s = situation.active_for_s if snapshot.since_last_frame_s is None else snapshot.since_last_frame_s
         late = bool(limits.timeout_ms) and silent_s * 1000 > limits.timeout_ms
         found.append((ERROR if late else WARN, f'no image for {silent_s:.1f} s'))
+    if input_state in ('Ok', 'Slow') and _is_unanswered(snapshot, limits):
+        failure = snapshot.last_failure
+        why = f'{failure.reason}: {failure.detail}' if failure else 'the one in hand is not finished'
+        found.append((ERROR, f'frames come, but none was answered for {snapshot.unanswered_for_s:.1f} s; {why}'))
+    if not limits.max_allowed_processing_time_ms:
+        return found
     if snapshot.too_slow_for_s * 1000 > limits.max_acceptable_consecutive_delay_ms:
         found.append((ERROR, f'processing too slow for {snapshot.too_slow_for_s:.1f} s'))
-    elif limits.max_allowed_processing_time_ms and _too_slow(snapshot, limits):
+    elif _too_slow(snapshot, limits):
         found.append((WARN, f'processing took {snapshot.last_processing_ms:.0f} ms'))
     return found
+
+
+def _is_unanswered(snapshot: Snapshot, limits: Limits) -> bool:
+    """Whether frames come and get no answer; as long as for a camera that is silent."""
+    return bool(limits.timeout_ms) and snapshot.unanswered_for_s * 1000 > limits.timeout_ms
 
 
 def _too_slow(snapshot: Snapshot, limits: Limits) -> bool:

@@ -1,6 +1,6 @@
 """The node's parameters: one table from which they are declared, checked and documented.
 
-``python -m perception.ros.parameters`` prints the table of docs/parameters.md.
+``python -m perception.ros.parameters`` prints the table of docs/ros_interface.md.
 """
 
 from collections.abc import Sequence
@@ -134,7 +134,7 @@ PARAMETERS = (
         name='diagnostics.timeout_ms',
         default=2000.0,
         value_range=(0, 600_000),
-        description='No frame for this long is an error; 0: not judged.',
+        description='No frame for this long is an error, and so are frames that come but get no answer; 0: not judged.',
     ),
     ParameterSpec(
         name='diagnostics.max_allowed_processing_time_ms',

@@ -18,8 +18,29 @@ NOT_DROPPED = 'paused'
 
 
 @dataclass(frozen=True, kw_only=True)
+class Failure:
+    """Why a frame whose turn had come got no answer.
+
+    Attributes:
+        reason: The fixed word under which it is counted.
+        detail: What happened, for people.
+        bad_image: Whether the message was at fault, not the node.
+    """
+
+    reason: str
+    detail: str
+    bad_image: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
 class Snapshot:
-    """The statistics at one moment. Times in ms are (median, 95 %, maximum) over the last frames."""
+    """The statistics at one moment. Times in ms are (median, 95 %, maximum) over the last frames.
+
+    Attributes:
+        unanswered_for_s: Since the oldest frame that came after the last answer; 0 if none did.
+        last_failure: The latest since the last answer.
+        too_slow_for_s: From the first to the last of the latest answers, all of which took too long.
+    """
 
     received: int
     published: int
@@ -27,6 +48,8 @@ class Snapshot:
     frame_rate_node_hz: float
     frame_rate_msg_hz: float
     since_last_frame_s: float | None
+    unanswered_for_s: float
+    last_failure: Failure | None
     last_processing_ms: float | None
     too_slow_for_s: float
     times_ms: dict[str, tuple[float, float, float]]
@@ -44,6 +67,8 @@ class CameraStatistics:
         self._departures: deque[float] = deque(maxlen=WINDOW_FRAMES)
         self._times_ms: deque[dict[str, float]] = deque(maxlen=WINDOW_FRAMES)
         self._last_arrival: float | None = None
+        self._unanswered_since: float | None = None
+        self._last_failure: Failure | None = None
         self._slow_since: float | None = None
 
     def count_received(self) -> None:
@@ -51,12 +76,22 @@ class CameraStatistics:
             self._received += 1
             self._last_arrival = monotonic()
             self._arrivals.append(self._last_arrival)
+            if self._unanswered_since is None:
+                self._unanswered_since = self._last_arrival
 
     def count_dropped(self, reason: str, frames: int = 1) -> int:
         """Count frames that will not be answered. Returns how many were dropped for that reason so far."""
         with self._lock:
+            if reason == NOT_DROPPED:
+                self._unanswered_since = None
             self._dropped[reason] += frames
             return self._dropped[reason]
+
+    def count_failed(self, failure: Failure) -> int:
+        """Count a frame that had its turn and will not be answered; returns as ``count_dropped``."""
+        with self._lock:
+            self._last_failure = failure
+        return self.count_dropped(failure.reason)
 
     def count_published(self, times_ms: dict[str, float], *, allowed_ms: float = 0) -> None:
         """Count an answered frame.
@@ -68,6 +103,7 @@ class CameraStatistics:
         """
         with self._lock:
             self._published += 1
+            self._unanswered_since = self._last_failure = None
             now = monotonic()
             self._departures.append(now)
             self._times_ms.append(times_ms)
@@ -88,8 +124,10 @@ class CameraStatistics:
                 frame_rate_node_hz=_rate(self._departures, now),
                 frame_rate_msg_hz=_rate(self._arrivals, now),
                 since_last_frame_s=None if self._last_arrival is None else now - self._last_arrival,
+                unanswered_for_s=0.0 if self._unanswered_since is None else now - self._unanswered_since,
+                last_failure=self._last_failure,
                 last_processing_ms=self._times_ms[-1]['processing'] if self._times_ms else None,
-                too_slow_for_s=0.0 if self._slow_since is None else now - self._slow_since,
+                too_slow_for_s=0.0 if self._slow_since is None else self._departures[-1] - self._slow_since,
                 times_ms={
                     name: tuple(float(value) for value in np.percentile(values, (50, 95, 100)))  # type: ignore[misc]
                     for name, values in columns.items()
