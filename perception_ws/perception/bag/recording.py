@@ -11,6 +11,7 @@ import functools
 import logging
 import re
 import sqlite3
+import struct
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -206,9 +207,15 @@ def deserialize(path: Path, connection: Connection, data: bytes) -> Any:
 
     Raises:
         ImageError: If the bytes are no such message.
+        RecordingError: If nobody knows that type, as with vision_msgs in a ROS 1 bag.
     """
     name, ros1 = type_name(connection), is_ros1(path)
     store = _typestore(ros1)
+    if name not in store.types:
+        raise RecordingError(
+            f'{path} holds {name} on {connection.topic!r}, which nobody knows in a ROS {2 - ros1} bag. Leave the topic '
+            'out of the bag, or name another one.'
+        )
     try:
         return (store.deserialize_ros1 if ros1 else store.deserialize_cdr)(data, name)
     except SerdeError as error:
@@ -219,6 +226,21 @@ def header_stamp_ns(message: Any) -> int:
     """The stamp in a message's header; 0 where none was set."""
     stamp = message.header.stamp
     return int(stamp.sec) * 1_000_000_000 + int(stamp.nanosec)
+
+
+def serialized_stamp_ns(path: Path, data: bytes) -> int:
+    """The same of a message that begins with a header, without reading on: what is broken behind it does not matter.
+
+    Raises:
+        ImageError: If the bytes end before the stamp does.
+    """
+    # In front are 4 bytes: in ROS 1 the sequence number, in CDR the encapsulation, whose second byte is the byte order.
+    form = '<II' if is_ros1(path) else '<iI' if data[1:2] == b'\1' else '>iI'
+    try:
+        seconds, nanoseconds = struct.unpack_from(form, data, 4)
+    except struct.error as error:
+        raise ImageError('undecodable', f'A message of {len(data)} bytes ends before its stamp does.') from error
+    return int(seconds) * 1_000_000_000 + int(nanoseconds)
 
 
 def is_ros1(path: Path) -> bool:

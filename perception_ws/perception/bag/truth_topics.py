@@ -11,10 +11,11 @@ Shape letters: H W rows and columns, N boxes, M ignored regions.
 
 from __future__ import annotations
 
+import logging
 from collections import OrderedDict
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -25,14 +26,17 @@ from rosbags.interfaces import Connection
 from perception.bag.recording import (
     CutShortError,
     deserialize,
-    header_stamp_ns,
+    is_ros1,
     open_recording,
     read_messages,
+    serialized_stamp_ns,
     type_name,
 )
 from perception.errors import DatasetError, ImageError, RecordingError
 from perception.image_messages import decode_compressed_image, decode_image
 from perception.interfaces import UNLABELLED, GroundTruth, LabelClass, LabelSpace
+
+logger = logging.getLogger(__name__)
 
 IGNORED_CLASS = 'ignore'
 """class_id of a region in which detections are neither right nor wrong."""
@@ -40,7 +44,7 @@ MASK_TOPIC, DETECTIONS_TOPIC, LABEL_INFO = 'truth/mask', 'truth/detections', 'la
 _IMAGE_NAMES = ('compressed', 'image', 'image_raw', 'image_rect', 'image_color', 'image_rect_color', 'image_mono')
 _MASK_TYPES = {'sensor_msgs/msg/Image': decode_image, 'sensor_msgs/msg/CompressedImage': decode_compressed_image}
 _DETECTIONS_TYPE, _LABELS_TYPE = 'vision_msgs/msg/Detection2DArray', 'vision_msgs/msg/LabelInfo'
-_MOST_WAITING = 256
+_MOST_KEPT_BYTES = 64 << 20
 _UNKNOWN = 254
 
 
@@ -60,14 +64,6 @@ class TruthTopics:
     detections: str | None = None
 
 
-@dataclass
-class _Waiting:
-    """Truth that was read before its frame was asked for."""
-
-    truth: GroundTruth = field(default_factory=GroundTruth)
-    error: DatasetError | None = None
-
-
 def find_truth_topics(
     bag: Path, image_topic: str, *, mask: str | None = None, detections: str | None = None
 ) -> TruthTopics | None:
@@ -77,7 +73,7 @@ def find_truth_topics(
         mask, detections: Topics to use in place of the usual ones.
 
     Raises:
-        RecordingError: If a topic that was named is not there or holds something else.
+        RecordingError: If a topic that was named is not there or holds something else, or boxes lie in a ROS 1 bag.
     """
     with open_recording(bag) as reader:
         types = {connection.topic: type_name(connection) for connection in reader.connections if connection.msgcount}
@@ -87,6 +83,11 @@ def find_truth_topics(
         mask=_choose(bag, types, mask, usual_masks, _MASK_TYPES),
         detections=_choose(bag, types, detections, [f'{base}/{DETECTIONS_TOPIC}'], (_DETECTIONS_TYPE,)),
     )
+    if found.detections and is_ros1(bag):
+        raise RecordingError(
+            f'{bag} holds {_DETECTIONS_TYPE} of ROS 1 on {found.detections!r}; boxes are read from bags of ROS 2 only. '
+            'Convert the bag, or give the truth as a folder or none.'
+        )
     return found if found.mask or found.detections else None
 
 
@@ -104,8 +105,86 @@ def _choose(
     return named
 
 
+class _StampedMessages:
+    """The messages of one topic, each found by its stamp, in whatever order they were recorded.
+
+    One pass notes where each of them is. From then on they are read on from the last one that was asked for, as truth
+    mostly comes in the order of its frames. What is passed over is kept, up to _MOST_KEPT_BYTES; what is kept no longer
+    is read from the beginning again, so no order costs more than time.
+    """
+
+    def __init__(self, bag: Path, topic: str) -> None:
+        self._bag, self._topic = bag, topic
+        self._passes = self._open()
+        self._messages: Iterator[tuple[Connection, int, bytes]] = iter(())
+        self._next = 0
+        self._places: dict[int, int] | None = None
+        self._damage: RecordingError | None = None
+        self._kept: OrderedDict[int, tuple[Connection, bytes]] = OrderedDict()
+        self._kept_bytes = 0
+
+    def at(self, stamp_ns: int) -> tuple[Connection, bytes] | None:
+        """The message with exactly this stamp, the last one if there are several; None if there is none.
+
+        Raises:
+            RecordingError: If it may lie behind where the bag is damaged.
+        """
+        if self._places is None:  # not before: some truth is only looked for, and on another machine than reads it
+            self._places = self._note_places()
+            self._rewind()
+        place = self._places.get(stamp_ns)
+        if place is None:
+            if self._damage is not None:
+                raise self._damage
+            return None
+        if place not in self._kept:
+            if place < self._next:
+                self._rewind()
+            while self._next <= place:
+                self._keep(next(self._messages))
+        self._kept.move_to_end(place, last=False)  # of all that is kept, nobody is likely to ask for it again
+        return self._kept[place]
+
+    def _open(self) -> Iterator[Iterator[tuple[Connection, int, bytes]]]:
+        """Each item reads the topic anew, in a bag that is opened once: where its end is missing, that takes a pass."""
+        with open_recording(self._bag) as reader:
+            connections = [connection for connection in reader.connections if connection.topic == self._topic]
+            while True:
+                yield read_messages(self._bag, reader, connections)
+
+    def _rewind(self) -> None:
+        self._messages, self._next = next(self._passes), 0
+
+    def _keep(self, message: tuple[Connection, int, bytes]) -> None:
+        connection, _, data = message
+        if self._next not in self._kept:
+            self._kept[self._next] = connection, data
+            self._kept_bytes += len(data)
+        self._next += 1
+        while self._kept_bytes > _MOST_KEPT_BYTES and len(self._kept) > 1:
+            _, (_, oldest) = self._kept.popitem(last=False)
+            self._kept_bytes -= len(oldest)
+
+    def _note_places(self) -> dict[int, int]:
+        """The place of each stamp among the messages of the topic."""
+        places = {}
+        try:
+            for place, (_, received_ns, data) in enumerate(next(self._passes)):
+                stamp_ns = 0
+                try:
+                    stamp_ns = serialized_stamp_ns(self._bag, data)
+                except ImageError as error:
+                    logger.warning('%s, %s, received at %d ns: %s', self._bag, self._topic, received_ns, error)
+                places[stamp_ns or received_ns] = place
+        except CutShortError:
+            pass  # whoever reads the frames says so, when it has them all
+        except RecordingError as error:
+            self._damage = error
+        return places
+
+
 class BagTruth:
-    """The truth of one camera of a bag, asked for frame by frame in the order of the recording.
+    """The truth of one camera of a bag, asked for by stamp.
 
     Args:
         bag: The recording.
@@ -114,6 +193,7 @@ class BagTruth:
 
     Raises:
         DatasetError: If the bag's classes have none of the label space's names.
+        RecordingError: If the bag holds names of classes in a type that is not known.
     """
 
     def __init__(self, bag: Path, topics: TruthTopics, labels: LabelSpace) -> None:
@@ -121,10 +201,8 @@ class BagTruth:
         mask_names, box_names = self._read_label_names()
         self._mask_table = _mask_table(mask_names, labels.segmentation)
         self._box_classes = _box_classes(box_names, labels.detection)
-        self._waiting: OrderedDict[int, _Waiting] = OrderedDict()
-        self._messages = self._read()
-        self._latest_ns = -1
-        self._ended = False
+        # Apart, since a tool may have recorded all the masks and then all the boxes.
+        self._messages = [_StampedMessages(bag, topic) for topic in (topics.mask, topics.detections) if topic]
 
     def at(self, stamp_ns: int) -> GroundTruth | None:
         """The truth with exactly this stamp; None if the bag has none.
@@ -133,45 +211,22 @@ class BagTruth:
             DatasetError: If it is broken, or holds a class that is not in the label space.
             RecordingError: If the bag turns out to be damaged.
         """
-        # Truth may have been recorded behind its image: read on until something later than that has come.
-        while not self._ended and self._latest_ns <= stamp_ns:
-            self._read_one()
-        found = self._waiting.pop(stamp_ns, None)
-        if found is None:
-            return None
-        if found.error:
-            raise found.error
-        return found.truth
+        truth = None
+        for messages in self._messages:
+            found = messages.at(stamp_ns)
+            if found is not None:
+                truth = self._add(truth or GroundTruth(), stamp_ns, *found)
+        return truth
 
-    def _read_one(self) -> None:
+    def _add(self, truth: GroundTruth, stamp_ns: int, connection: Connection, data: bytes) -> GroundTruth:
         try:
-            message = next(self._messages, None)
-        except CutShortError:  # whoever reads the frames says so, when it has them all
-            message = None
-        if message is None:
-            self._ended = True
-            return
-        connection, stamp_ns, content = message
-        self._latest_ns = max(self._latest_ns, stamp_ns)
-        waiting = self._waiting.setdefault(stamp_ns, _Waiting())
-        try:
-            if type_name(connection) == _DETECTIONS_TYPE:
-                boxes, labels, ignored = self._decode_boxes(content)
-                waiting.truth = replace(waiting.truth, boxes_xyxy=boxes, labels=labels, ignore_boxes_xyxy=ignored)
-            else:
-                waiting.truth = replace(waiting.truth, mask=self._decode_mask(connection, content))
+            message = deserialize(self.path, connection, data)
+            if type_name(connection) != _DETECTIONS_TYPE:
+                return replace(truth, mask=self._decode_mask(connection, message))
+            boxes, labels, ignored = self._decode_boxes(message)
         except (DatasetError, ImageError) as error:
-            waiting.error = DatasetError(f'{self.path}, {connection.topic} at {stamp_ns} ns: {error}')
-        while len(self._waiting) > _MOST_WAITING:  # truth of frames that nobody asks for
-            self._waiting.popitem(last=False)
-
-    def _read(self) -> Iterator[tuple[Connection, int, Any]]:
-        with open_recording(self.path) as reader:
-            wanted = {self.topics.mask, self.topics.detections} - {None}
-            connections = [connection for connection in reader.connections if connection.topic in wanted]
-            for connection, received_ns, data in read_messages(self.path, reader, connections):
-                message = deserialize(self.path, connection, data)
-                yield connection, header_stamp_ns(message) or received_ns, message
+            raise DatasetError(f'{self.path}, {connection.topic} at {stamp_ns} ns: {error}') from error
+        return replace(truth, boxes_xyxy=boxes, labels=labels, ignore_boxes_xyxy=ignored)
 
     def _decode_mask(self, connection: Connection, message: Any) -> np.ndarray:
         ids = _MASK_TYPES[type_name(connection)](message).pixels

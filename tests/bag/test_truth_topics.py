@@ -1,0 +1,216 @@
+"""Truth in a bag is found by its stamp, wherever it was recorded, and what is broken costs its own frame."""
+
+from __future__ import annotations
+
+import logging
+import random
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+
+from perception.bag import truth_topics
+from perception.bag.scene_messages import write_true_boxes
+from perception.bag.truth_topics import BagTruth, TruthTopics, find_truth_topics
+from perception.bag.writer import BagWriter
+from perception.errors import DatasetError, RecordingError
+from perception.interfaces import GroundTruth
+from perception.labels import CITYSCAPES_11_3
+from tests.bag.drawn_bags import FIRST_NS, JPEG, RAW, DrawnBag, draw_frame
+
+MASKS, BOXES = '/truth/mask/compressed', '/truth/detections'
+DETECTIONS = 'vision_msgs/msg/Detection2DArray'
+FRAMES = 12
+FAR = 10**9
+
+
+class InOrder(BagWriter):
+    """Records messages one behind the other, whatever their stamps say."""
+
+    received_ns = 0
+
+    def write(self, topic: str, msgtype: str, message: Any, stamp_ns: int) -> None:
+        self.received_ns += 1
+        super().write(topic, msgtype, message, self.received_ns)
+
+
+def stamp_ns(index: int) -> int:
+    return FIRST_NS + index * 100_000_000
+
+
+def write_truth(path: Path, *order: tuple[str, int]) -> BagTruth:
+    """A mask ('m') or boxes ('b') of each frame; what they hold tells its index."""
+    with InOrder(path) as writer:
+        for kind, index in order:
+            if kind == 'm':
+                png = cv2.imencode('.png', np.full((2, 2), index % 11, np.uint8))[1].tobytes()
+                writer.write_mask(MASKS, png, stamp_ns(index))
+            else:
+                truth = GroundTruth(boxes_xyxy=np.float32([[0, 0, 1, index + 1]]), labels=np.array([0]))
+                write_true_boxes(writer, BOXES, truth, stamp_ns(index))
+    return BagTruth(path, TruthTopics(mask=MASKS, detections=BOXES), CITYSCAPES_11_3)
+
+
+def assert_found(truth: BagTruth, frames: Sequence[int]) -> None:
+    """Each frame that is asked for has its mask and its boxes."""
+    for index in frames:
+        found = truth.at(stamp_ns(index))
+        assert found is not None, index
+        assert found.mask is not None, index
+        assert found.boxes_xyxy is not None, index
+        assert (found.mask == index % 11).all()
+        assert found.boxes_xyxy.tolist() == [[0, 0, 1, index + 1]]
+
+
+EACH = [pair for index in range(FRAMES) for pair in (('m', index), ('b', index))]
+SHUFFLED = random.Random(3).sample(EACH, len(EACH))
+
+
+@pytest.mark.parametrize('kept_bytes', [0, 1 << 20], ids=['nothing kept', 'all kept'])
+@pytest.mark.parametrize(
+    ('order', 'frames'),
+    [
+        ([*EACH[:2], ('m', FAR), ('b', FAR), *EACH[2:]], range(FRAMES)),
+        ([('m', 0), ('m', 1), *((k, i) for n in range(FRAMES) for k, i in (('m', n + 2), ('b', n)))], range(FRAMES)),
+        ([*(('m', n) for n in range(FRAMES)), *(('b', n) for n in range(FRAMES))], range(FRAMES)),
+        (EACH, [*range(6, FRAMES), *range(6)]),
+        (EACH, [0, *range(FRAMES)]),
+        (SHUFFLED, range(FRAMES)),
+    ],
+    ids=['one stamp far ahead', 'boxes two frames behind', 'masks, then boxes', 'clock set back', 'twice', 'shuffled'],
+)
+def test_every_frame_finds_its_truth(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    order: list[tuple[str, int]],
+    frames: Sequence[int],
+    kept_bytes: int,
+) -> None:
+    monkeypatch.setattr(truth_topics, '_MOST_KEPT_BYTES', kept_bytes)
+    truth = write_truth(tmp_path / 'bag', *order)
+    assert_found(truth, frames)
+    assert truth.at(stamp_ns(FRAMES + 5)) is None
+    assert_found(truth, frames[:1])
+
+
+def test_a_frame_far_ahead_costs_no_other_its_truth(tmp_path: Path) -> None:
+    count = 300
+    truth = write_truth(tmp_path / 'bag', *((kind, index) for index in range(count) for kind in 'mb'))
+    assert truth.at(stamp_ns(FAR)) is None
+    assert_found(truth, range(count))
+
+
+@pytest.mark.parametrize('limit', [1000, 2000, 4000])
+def test_what_is_kept_is_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, limit: int) -> None:
+    monkeypatch.setattr(truth_topics, '_MOST_KEPT_BYTES', limit)
+    truth = write_truth(tmp_path / 'bag', *SHUFFLED)
+    assert_found(truth, range(FRAMES))
+    for messages in truth._messages:
+        kept = sum(len(data) for _, data in messages._kept.values())
+        assert kept == messages._kept_bytes <= limit
+
+
+def test_truth_in_order_is_read_twice_at_most(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    passes: list[str] = []
+    read = truth_topics.read_messages
+
+    def count(path: Path, reader: Any, connections: Any) -> Any:
+        passes.append(connections[0].topic)
+        return read(path, reader, connections)
+
+    truth = write_truth(tmp_path / 'bag', *EACH)
+    monkeypatch.setattr(truth_topics, 'read_messages', count)
+    monkeypatch.setattr(truth_topics, '_MOST_KEPT_BYTES', 0)
+    assert_found(truth, range(FRAMES))
+    assert sorted(passes) == [BOXES, BOXES, MASKS, MASKS]
+
+
+@pytest.mark.parametrize('left', [3, 8, 40], ids=['no header', 'half a stamp', 'no boxes'])
+def test_a_message_that_is_cut_off_costs_its_own_frame(
+    tmp_path: Path, left: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    class Cutting(InOrder):
+        def _open_writer(self) -> Any:
+            writer = super()._open_writer()
+            broken = self.received_ns == 2 and self._connections.get(BOXES)
+            return _Cut(writer, left) if broken else writer
+
+    with Cutting(tmp_path / 'bag') as writer:
+        for index in range(4):
+            # Where no stamp is left, that of receipt counts.
+            stamp = index + 1 if left < 12 else stamp_ns(index)
+            boxes = GroundTruth(boxes_xyxy=np.float32([[0, 0, 1, index + 1]]), labels=np.array([0]))
+            write_true_boxes(writer, BOXES, boxes, stamp)
+    truth = BagTruth(tmp_path / 'bag', TruthTopics(detections=BOXES), CITYSCAPES_11_3)
+    with caplog.at_level(logging.WARNING):
+        for index in range(4):
+            stamp = index + 1 if left < 12 else stamp_ns(index)
+            if index == 1:
+                with pytest.raises(DatasetError, match=rf'{BOXES} at {stamp} ns: Message of {left} bytes is no'):
+                    truth.at(stamp)
+            else:
+                found = truth.at(stamp)
+                assert found is not None
+                assert found.boxes_xyxy is not None
+                assert found.boxes_xyxy[0, 3] == index + 1
+    assert ('ends before its stamp does' in caplog.text) == (left < 12)
+
+
+class _Cut:
+    """Writes only the beginning of a message."""
+
+    def __init__(self, writer: Any, left: int) -> None:
+        self._writer, self._left = writer, left
+
+    def write(self, connection: Any, received_ns: int, data: bytes) -> None:
+        self._writer.write(connection, received_ns, data[: self._left])
+
+
+def test_truth_in_front_of_damage_is_found_and_behind_it_the_damage_is_said(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from rosbags import rosbag2
+
+    original = rosbag2.Reader.messages
+
+    def cut(self: Any, *arguments: Any, **options: Any) -> Any:
+        for count, message in enumerate(original(self, *arguments, **options)):
+            if count == 4:
+                raise OSError('unexpected end of file')
+            yield message
+
+    truth = write_truth(tmp_path / 'bag', *EACH)
+    monkeypatch.setattr(rosbag2.Reader, 'messages', cut)
+    assert_found(truth, range(4))
+    for _ in range(2):
+        with pytest.raises(RecordingError, match='unexpected end of file'):
+            truth.at(stamp_ns(4))
+
+
+def test_masks_of_a_ros1_bag_are_read_and_its_boxes_refused(tmp_path: Path) -> None:
+    path = tmp_path / 'drive.bag'
+    with DrawnBag(path, 'ros1') as bag:
+        frame = draw_frame(0)
+        bag.write('/camera/image_raw', RAW, frame)
+        mask = np.full((30, 41), 2, np.uint8)
+        bag.write('/camera/truth/mask', RAW, frame, encoding='mono8', step=41, data=mask.tobytes())
+    topics = find_truth_topics(path, '/camera/image_raw')
+    assert topics == TruthTopics(mask='/camera/truth/mask')
+    found = BagTruth(path, topics, CITYSCAPES_11_3).at(frame.stamp_ns)
+    assert found is not None
+    np.testing.assert_array_equal(found.mask, mask)
+
+    with_boxes = tmp_path / 'boxes.bag'
+    with DrawnBag(with_boxes, 'ros1') as bag:
+        bag.write('/camera/image_raw', JPEG, frame)
+        how = {'msgdef': 'std_msgs/Header header\n', 'md5sum': '0' * 32}
+        for topic, kind in (('detections', DETECTIONS), ('mask/label_info', 'vision_msgs/msg/LabelInfo')):
+            bag.add(f'/camera/truth/{topic}', kind, **how)
+            bag.write_bytes(f'/camera/truth/{topic}', kind, bytes(16), frame.stamp_ns)
+    with pytest.raises(RecordingError, match=r"ROS 1 on '/camera/truth/detections'; boxes are read from bags of ROS 2"):
+        find_truth_topics(with_boxes, '/camera/image_raw')
+    with pytest.raises(RecordingError, match=r'LabelInfo.*which nobody knows in a ROS 1 bag'):
+        BagTruth(with_boxes, TruthTopics(mask='/camera/truth/mask'), CITYSCAPES_11_3)
