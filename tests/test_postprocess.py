@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from perception.errors import ConfigError
+from perception.errors import ConfigError, ImageError
 from perception.image import FrameGeometry, plan_geometry
 from perception.interfaces import UNLABELLED, Detections, InputSpec, NetworkOutput
 from perception.postprocess import PostprocessConfig, postprocess
@@ -297,6 +297,40 @@ def test_every_image_has_its_own_geometry() -> None:
     expected = oracle(output, 1, EVERYTHING, 'sigmoid')
     scaled = [(score, label, [box[0] * 2, box[1] * 3, box[2] * 2, box[3] * 3]) for score, label, box in expected]
     assert_same(large.detections, scaled)
+
+
+@pytest.mark.parametrize('activation', ['sigmoid', 'softmax'])
+@pytest.mark.parametrize(
+    ('field', 'place', 'value', 'said'),
+    [
+        ('mask_logits', (1, 2, 5, 7), math.nan, 'mask'),
+        ('mask_logits', (1, 0, 0, 0), math.inf, 'mask'),
+        ('mask_logits', (0, slice(None), 3, 3), -math.inf, 'mask'),
+        ('objectness', (1, 11), math.nan, 'scores'),
+        ('class_logits', (0, 11, 1), math.nan, 'scores'),
+        ('boxes', (1, slice(None), 2), math.nan, 'boxes'),
+        ('boxes', (0, slice(None), 0), -math.inf, 'boxes'),
+    ],
+)
+def test_an_output_that_is_not_finite_is_no_empty_scene(
+    field: str, place: tuple[int | slice, ...], value: float, said: str, activation: Activation
+) -> None:
+    output = draw_output(2, 120, 3)
+    config = PostprocessConfig(score_threshold=0.5, max_candidates=5)
+    postprocess(output, [IDENTITY] * 2, config, class_activation=activation)
+    broken = getattr(output, field).clone()
+    broken[place] = value
+    with pytest.raises(ImageError, match=f'gave {said} that are not finite') as caught:
+        postprocess(output._replace(**{field: broken}), [IDENTITY] * 2, config, class_activation=activation)
+    assert caught.value.reason == 'not_finite'
+
+
+def test_certain_logits_are_finite_enough() -> None:
+    output = draw_output(1, 30, 3)
+    sure = torch.where(output.mask_logits > 0, 1e4, -math.inf)
+    sure[:, 0] = 1.0
+    output = output._replace(mask_logits=sure, objectness=output.objectness * 1e4)
+    assert postprocess(output, [IDENTITY], EVERYTHING)[0].mask.shape == (HEIGHT, WIDTH)
 
 
 @pytest.mark.parametrize('name', ['score_threshold', 'nms_threshold'])

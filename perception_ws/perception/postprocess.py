@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from perception.boxes import class_wise_suppression
-from perception.errors import ConfigError
+from perception.errors import ConfigError, ImageError
 from perception.image import FrameGeometry
 from perception.interfaces import UNLABELLED, Detections, NetworkOutput, SceneResult
 
@@ -64,6 +64,9 @@ def postprocess(
         frames: How each image was laid into the network input.
         class_activation: The network's field of that name.
         with_confidence: Also the probability of the best class per pixel, as 8 bits.
+
+    Raises:
+        ImageError: If the output is not finite, reason ``not_finite``: it would look like an image without objects.
     """
     scores = _class_scores(output, class_activation)
     masks, confidences = _masks(output.mask_logits.float(), with_confidence)
@@ -84,6 +87,7 @@ def _masks(logits: Tensor, with_confidence: bool) -> tuple[np.ndarray, np.ndarra
         return unlabelled, np.zeros_like(unlabelled) if with_confidence else None
     # max, not argmax: the same classes, on a CPU in a tenth of the time.
     best_logits, best_classes = logits.max(dim=1)
+    _check_finite('mask', best_logits)
     masks = best_classes.to(torch.uint8).cpu().numpy()
     if not with_confidence:
         return masks, None
@@ -103,9 +107,11 @@ def _detections(boxes: Tensor, scores: Tensor, geometry: FrameGeometry, config: 
     """Select from (A, 4) boxes with (A, K) scores; a box may be reported for several classes."""
     classes = scores.shape[1]
     candidates, order = scores.flatten().topk(min(config.max_candidates, scores.numel()))
+    _check_finite('scores', candidates)
     order = order[candidates >= config.score_threshold]
     anchors, labels = order // classes, order % classes
     candidate_boxes, candidate_scores = boxes.float()[anchors], scores.flatten()[order]
+    _check_finite('boxes', candidate_boxes)
     kept = class_wise_suppression(candidate_boxes, candidate_scores, labels, config.nms_threshold)
     kept = kept[: config.max_detections]
     boxes_xyxy = geometry.boxes_to_original(candidate_boxes[kept].cpu().numpy())
@@ -116,3 +122,13 @@ def _detections(boxes: Tensor, scores: Tensor, geometry: FrameGeometry, config: 
         scores=candidate_scores[kept].cpu().numpy()[visible],
         labels=labels[kept].cpu().numpy()[visible],
     )
+
+
+def _check_finite(name: str, best: Tensor) -> None:
+    """Refuse NaN and infinities among the best; max and topk hand every NaN on, so none hides behind them."""
+    if not best.sum().isfinite():  # a sum is, if all are, and takes a fraction of the time of asking each
+        raise ImageError(
+            'not_finite',
+            f'The network gave {name} that are not finite for this image. Its weights may be damaged, or too large for '
+            'the precision: try fp32.',
+        )

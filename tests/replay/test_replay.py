@@ -22,6 +22,7 @@ from perception.bag.recording import deserialize, open_recording
 from perception.bag.writer import BagWriter
 from perception.checkpoint import load_checkpoint
 from perception.cli import main
+from perception.errors import ImageError
 from perception.interfaces import StampedImage
 from perception.output_folder import claim_folder
 from perception.pipeline import Perceiver
@@ -304,6 +305,26 @@ def test_damaged_frames_and_truth_are_listed_and_the_rest_is_scored(
     assert 'The true mask is 20x64' in report.skipped[1].message
     assert (len(report.agreement), report.with_truth) == (FRAMES - 1, FRAMES - 2)
     assert '<h2>Skipped</h2>' in (tmp_path / 'a' / 'report.html').read_text()
+
+
+def test_a_frame_that_the_network_fails_on_is_listed_and_the_rest_is_scored(
+    replay: Any, bag: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    look = Perceiver.__call__
+
+    def fail_on_one(self: Perceiver, image: np.ndarray) -> Any:
+        if np.array_equal(image, broken.image_rgb):
+            raise ImageError('not_finite', 'The network gave a mask that is not finite.')
+        return look(self, image)
+
+    broken = list(read_frames(bag))[3]
+    monkeypatch.setattr(Perceiver, '__call__', fail_on_one)
+    assert replay(bag, 'a') == 0
+    report = report_of(tmp_path / 'a')
+    assert [(skip.reason, skip.stamp_ns) for skip in report.skipped] == [('not_finite', broken.stamp_ns)]
+    assert broken.stamp_ns not in report.recorded_ns
+    assert (len(report.agreement), report.with_truth) == (FRAMES - 1, FRAMES - 1)
+    assert re.search(r'frames skipped +1 not_finite', capsys.readouterr().out)
 
 
 def test_truth_by_order_stays_beside_its_frame_behind_a_damaged_one(

@@ -116,7 +116,7 @@ def _skip_section(skipped: Sequence[Skip]) -> Section:
     more = len(skipped) - len(rows)
     return Section(
         title='Skipped',
-        note='Frames that could not be decoded, and truth that could not be used.'
+        note='Frames that could not be decoded or looked at, and truth that could not be used.'
         + (f' {more:,} more are in report.json.' if more > 0 else ''),
         body=table('<th>stream</th><th class="n">stamp in ns</th><th>reason</th><th>what came</th>', rows),
     )

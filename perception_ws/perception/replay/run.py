@@ -13,7 +13,7 @@ from time import perf_counter
 from typing import Any
 
 from perception.bag.source import OnSkip
-from perception.errors import DatasetError, RecordingError, ShapeError
+from perception.errors import DatasetError, ImageError, RecordingError, ShapeError
 from perception.interfaces import GroundTruth, SceneResult, StampedImage
 from perception.metrics import Evaluator
 from perception.metrics.pictures import PictureKeeper
@@ -169,16 +169,22 @@ def _look_at_all(
 ) -> None:
     recorder = _Recorder(outcome, writer, store, AgreementMeter(perceiver.labels, options.score_threshold))
 
-    def look(read: _Read) -> tuple[SceneResult, StoredResult | None]:
+    def look(read: _Read) -> tuple[SceneResult, StoredResult | None] | ImageError:
         kept = store.get(read.number, read.place)
-        return (perceiver(read.frame.image_rgb), None) if kept is None else (kept.result(), kept)
+        try:
+            return (perceiver(read.frame.image_rgb), None) if kept is None else (kept.result(), kept)
+        except ImageError as error:
+            return error
 
     with (
         read_ahead(_read(streams, options)) as frames,
         map_in_order(look, frames, perceiver.device, options.workers) as looked,
     ):
-        for read, (result, kept) in looked:
-            recorder.record(read, result, kept)
+        for read, seen in looked:
+            if isinstance(seen, ImageError):
+                recorder.skip(read, seen.reason, str(seen))
+            else:
+                recorder.record(read, *seen)
             on_frame()
 
 
@@ -234,8 +240,7 @@ class _Recorder:
             outcome.timing.computed += 1
         if read.bad_truth:
             # The frame counts as not annotated.
-            name, stamp_ns = read.stream.name, frame.stamp_ns
-            outcome.skipped.append(Skip(stream=name, stamp_ns=stamp_ns, reason=BAD_TRUTH, message=read.bad_truth))
+            self.skip(read, BAD_TRUTH, read.bad_truth)
         truth = read.truth or GroundTruth()
         outcome.with_truth += read.truth is not None
         scored = outcome.evaluator.add(result, truth, f'{read.stream.name}@{frame.stamp_ns}')
@@ -251,6 +256,11 @@ class _Recorder:
         outcome.recorded_ns.append(frame.stamp_ns)
         outcome.streams.append(read.number)
         outcome.timing.add(read.at_s, times_ms)
+
+    def skip(self, read: _Read, reason: str, message: str) -> None:
+        """Note a frame, or its truth, that could not be used."""
+        name, stamp_ns = read.stream.name, read.frame.stamp_ns
+        self.outcome.skipped.append(Skip(stream=name, stamp_ns=stamp_ns, reason=reason, message=message))
 
 
 def _since(clock: float) -> tuple[float, float]:
