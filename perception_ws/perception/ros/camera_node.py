@@ -289,12 +289,12 @@ def main(args: list[str] | None = None) -> int:
         rclpy.init(args=args)
         initialised = True
         node = CameraNode()
-        # Told to stop in between, what is left to do fails: no fault.
-        if node.get_parameter('autostart').value and not node.start() and rclpy.ok():
+        if node.get_parameter('autostart').value and not node.start():
             logger.fatal('Could not start; the reason stands above.')
             return 1
         _spin(node)
     except (ParameterException, RuntimeError) as error:
+        # Told to stop in between, what is left to do fails: no fault.
         if rclpy.ok() or not initialised:
             logger.fatal(f'Refused to start: {error}')
             return 1
