@@ -5,17 +5,21 @@ import random
 import signal
 import subprocess
 from pathlib import Path
+from typing import Any
 
+import cv2
 import numpy as np
 import pytest
 
 from perception.bag.labelled import open_labelled
 from perception.bag.make_bag import labelled_frames, write_frames_bag
 from perception.bag.writer import BagWriter
+from perception.cli import main
 from perception.interfaces import StampedImage
 from perception.labels import CITYSCAPES_11_3
 from perception.metrics import Evaluator, Report
-from perception.ros.live_replay import Thresholds, find_missed
+from perception.ros import live_replay
+from perception.ros.live_replay import LiveOptions, Thresholds, find_faults, find_missed
 from perception.ros.node_process import NodeProcess, isolate_middleware
 from perception.ros.player import RUNNING_NODE_TIMEOUT_S, START_TIMEOUT_S
 from tests.ros.command_process import command_process, interrupt_at_four_frames, read_until, run_command
@@ -49,6 +53,9 @@ def test_every_frame_is_judged_and_thresholds_decide(bag: Path, tiny_checkpoint_
     frames = summary['frames']
     assert (frames['sent'], frames['answered'], frames['unexpected']) == (FRAMES, FRAMES, [])
     assert summary['scored'] == FRAMES
+    assert summary['faults'] == []
+    assert summary['pace']['interval_ms'] == pytest.approx(1000)
+    assert summary['pace']['late_ms']['max'] >= 0
     (missed,) = summary['missed']
     assert missed.startswith('mean IoU is 0.')
     assert f'MISSED: {missed}' in result.stdout
@@ -109,16 +116,19 @@ def test_a_node_that_runs_is_judged_on_the_frames_of_this_run_alone(
     with pytest.MonkeyPatch.context() as patch:
         for name, value in environment.items():
             patch.setenv(name, value)
-        node = NodeProcess(
-            namespace='/front', parameters={'model_path': str(tiny_checkpoint_path)}, log=tmp_path / 'node.log'
-        )
+        # All that such a node may be set to.
+        parameters = {'image_transport': 'compressed', 'output_qos': 'best_effort', 'class_id_format': 'name'}
+        parameters['model_path'] = str(tiny_checkpoint_path)
+        node = NodeProcess(namespace='/front', parameters=parameters, log=tmp_path / 'node.log')
     with node:
         for _ in range(2):
             result = _replay(bag, *options, **environment)
             assert result.returncode == 0, result.stderr
             assert 'report.html, report.json and summary.json are in' in result.stdout
-            frames = json.loads((tmp_path / 'out' / 'summary.json').read_text())['frames']
+            summary = json.loads((tmp_path / 'out' / 'summary.json').read_text())
+            frames = summary['frames']
             assert (frames['sent'], frames['received'], frames['published'], frames['dropped']) == (3, 3, 3, {})
+            assert (summary['scored'], frames['unexpected']) == (3, [])
 
 
 def test_a_node_that_is_not_there_is_not_waited_for_in_silence(bag: Path, tmp_path: Path) -> None:
@@ -161,3 +171,37 @@ def test_unanswered_frames_are_what_a_share_is_of() -> None:
     missed = find_missed(summary, report, Thresholds(max_lost_share=0.25))
     assert missed == ['share of frames without an answer is 0.5 (1 of 2); at most 0.25 is wanted']
     assert find_missed(summary, report, Thresholds(max_lost_share=0.5)) == []
+
+
+@pytest.mark.parametrize(
+    ('counts', 'wanted', 'said'),
+    [
+        ((0, 0, 0), False, ['No frame could be used.']),
+        ((5, 0, 0), False, ['None of the 5 frames was answered in full.']),
+        ((5, 4, 0), True, ['None of the 4 frames that were answered has a truth (topics).']),
+        ((5, 4, 0), False, []),
+        ((5, 4, 1), True, []),
+    ],
+)
+def test_a_run_that_is_of_no_use_is_not_done(
+    counts: tuple[int, int, int],
+    wanted: bool,
+    said: list[str],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    tmp_path: Path,
+) -> None:
+    sent, answered, scored = counts
+    summary = {'frames': {'sent': sent, 'answered': answered}, 'scored': scored, 'truth': 'topics'}
+    assert find_faults(summary, truth_wanted=wanted) == said
+
+    def run(source: object, truth: object, options: LiveOptions) -> dict[str, Any]:
+        assert options.truth_wanted == wanted
+        return summary | {'complete': True, 'missed': ['much'], 'faults': said}
+
+    monkeypatch.setattr(live_replay, 'run_live_replay', run)
+    monkeypatch.setattr('perception.replay.truth.open_truth', lambda *_, **__: None)
+    cv2.imwrite(str(tmp_path / 'a.png'), np.zeros((4, 6, 3), np.uint8))
+    options = ['--truth', 'topics'] if wanted else []
+    assert main(['replay-live', str(tmp_path), *options]) == (1 if said else 3)
+    assert capsys.readouterr().err.splitlines() == [f'perception replay-live: {fault}' for fault in said]

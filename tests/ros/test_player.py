@@ -10,12 +10,19 @@ import numpy as np
 import pytest
 import rclpy
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
+from rclpy.qos import QoSProfile, ReliabilityPolicy
+from sensor_msgs.msg import CompressedImage, Image
+from std_msgs.msg import Header
+from vision_msgs.msg import Detection2DArray, VisionInfo
 
 from perception.errors import PerceptionError
+from perception.interfaces import Detections
+from perception.labels import CITYSCAPES_11_3
 from perception.ros import player as player_module
+from perception.ros.conversions import detections_message, image_message, label_info_message
 from perception.ros.demo_summary import print_summary, summarise
 from perception.ros.player import FramePlayer
-from tests.ros.user_node import TIMEOUT_S, UserNode
+from tests.ros.user_node import LATCHED, TIMEOUT_S, UserNode
 
 pytestmark = pytest.mark.ros
 
@@ -31,7 +38,7 @@ def nothing() -> None:
 def player(user: UserNode, monkeypatch: pytest.MonkeyPatch) -> Iterator[FramePlayer]:
     monkeypatch.setattr(player_module, 'IN_FLIGHT_TIMEOUT_S', 0.1)
     monkeypatch.setattr(player_module, 'REPORT_TIMEOUT_S', TIMEOUT_S)
-    player = FramePlayer('/camera', compressed=False)
+    player = FramePlayer('/camera')
     yield player
     player.close()
 
@@ -66,10 +73,10 @@ def test_counts_older_than_the_last_frame_are_unknown(
     user: UserNode, player: FramePlayer, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     reporter = Reporter(user, frames_received=1, frames_published=1)
-    player.send(IMAGE)
+    player.send(player.prepare(IMAGE))
     reporter()
     assert player.spin_until(lambda: bool(player.diagnostics), TIMEOUT_S, nothing)
-    player.send(IMAGE)
+    player.send(player.prepare(IMAGE))
     monkeypatch.setattr(player_module, 'REPORT_TIMEOUT_S', 0.1)
     player.await_final_report(nothing)
     assert counted(player) == {'received': None, 'published': None, 'dropped': None, 'lost_on_the_way': None}
@@ -85,7 +92,7 @@ def test_counts_older_than_the_last_frame_are_unknown(
 def test_what_was_answered_is_not_lost(user: UserNode, player: FramePlayer) -> None:
     # Frames whose stamps are told apart, and a node that has not counted the last one yet.
     for _ in range(3):
-        player.answers[player.send(IMAGE)].latency_ms.update(detections=1.0, mask=1.0)
+        player.answers[player.send(player.prepare(IMAGE))].latency_ms.update(detections=1.0, mask=1.0)
     player.await_final_report(Reporter(user, frames_received=2, frames_published=2))
     assert counted(player)['lost_on_the_way'] == 0
 
@@ -93,7 +100,7 @@ def test_what_was_answered_is_not_lost(user: UserNode, player: FramePlayer) -> N
 def test_what_a_running_node_counted_before_is_not_of_this_run(user: UserNode, player: FramePlayer) -> None:
     reporter = Reporter(user, frames_received=7, frames_published=4, dropped__superseded=3)
     player.await_first_report(reporter)
-    player.send(IMAGE)
+    player.send(player.prepare(IMAGE))
     reporter.counts = {'frames_received': 8, 'frames_published': 4, 'dropped__superseded': 3, 'dropped__too_old': 1}
     player.await_final_report(reporter)
     assert counted(player) == {'received': 1, 'published': 0, 'dropped': {'too_old': 1}, 'lost_on_the_way': 0}
@@ -125,5 +132,113 @@ def test_a_node_that_is_not_there_is_answered_with_those_there_are(
 
     there = rclpy.create_node('camera_node', namespace='/camera')
     assert player.spin_until(seen, TIMEOUT_S, nothing)
-    assert 'The one there (no report yet) does not listen to /camera/image' in complaint()
+    assert 'The one there (no report yet) does not listen to /camera/image or /camera/image/compressed:' in complaint()
+    there.destroy_node()
+
+
+class Listener:
+    """A player that collects scenes, and what a node would answer it."""
+
+    def __init__(self) -> None:
+        self.scenes: list[tuple[int, Detections, np.ndarray]] = []
+        self.player = FramePlayer('/camera', on_scene=lambda *scene: self.scenes.append(scene))
+        stamp = self.player.node.get_clock().now().to_msg()
+        self.player.label_infos['detections'] = label_info_message(CITYSCAPES_11_3.detection, stamp, 0.3)
+
+    def send(self) -> Header:
+        outgoing = self.player.prepare(IMAGE)
+        self.player.send(outgoing)
+        return outgoing.message.header
+
+    def answer(self, output: str, message: Any, *, received_ns: int = 0) -> None:
+        getattr(self.player, f'_on_{output}')(message, {'received_timestamp': received_ns})
+
+
+@pytest.fixture
+def listener(user: UserNode) -> Iterator[Listener]:
+    listener = Listener()
+    yield listener
+    listener.player.close()
+
+
+def a_car(header: Header, class_id_format: str) -> Detection2DArray:
+    found = Detections(
+        boxes_xyxy=np.array([[1, 1, 3, 2]], np.float32), scores=np.array([0.5], np.float32), labels=np.array([1])
+    )
+    return detections_message(found, header, CITYSCAPES_11_3.detection, class_id_format)
+
+
+@pytest.mark.parametrize('class_id_format', ['id', 'name'])
+def test_a_scene_is_whole_whatever_class_ids_look_like(listener: Listener, class_id_format: str) -> None:
+    header = listener.send()
+    listener.answer('detections', a_car(header, class_id_format))
+    assert listener.scenes == []
+    listener.answer('mask', image_message(IMAGE[..., 0], header))
+    ((index, detections, mask),) = listener.scenes
+    assert index == 0
+    assert detections.labels.tolist() == [1]
+    assert detections.boxes_xyxy.tolist() == [[1, 1, 3, 2]]
+    assert mask.shape == IMAGE.shape[:2]
+
+
+def test_a_class_that_the_node_has_not_declared_is_a_finding_and_not_the_end(listener: Listener) -> None:
+    header = listener.send()
+    strange = a_car(header, 'name')
+    strange.detections[0].results[0].hypothesis.class_id = 'unicorn'
+    listener.answer('mask', image_message(IMAGE[..., 0], header))
+    listener.answer('detections', strange)
+    assert listener.scenes == []
+    (finding,) = listener.player.unexpected
+    assert finding.startswith("A detection of class 'unicorn' came; LabelInfo says: 0, ")
+
+
+def test_latency_ends_when_the_middleware_had_the_answer(listener: Listener) -> None:
+    header = listener.send()
+    (answer,) = listener.player.answers.values()
+    listener.answer('detections', Detection2DArray(header=header), received_ns=answer.sent_ns + 5_000_000)
+    assert answer.latency_ms['detections'] == 5
+    listener.answer('mask', image_message(IMAGE[..., 0], header))  # of a middleware that does not say when
+    assert 0 < answer.latency_ms['mask'] < 1000 * TIMEOUT_S
+
+
+def test_latency_begins_when_a_frame_is_sent_and_not_when_it_is_encoded(listener: Listener) -> None:
+    outgoing = listener.player.prepare(IMAGE)
+    encoded_ns = listener.player.node.get_clock().now().nanoseconds
+    assert listener.player.send(outgoing) >= encoded_ns
+
+
+def test_halves_of_scenes_that_never_become_whole_are_forgotten(
+    listener: Listener, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = [0.0]
+    monkeypatch.setattr('perception.ros.awaited.monotonic', lambda: now[0])
+    for _ in range(30):
+        listener.answer('detections', Detection2DArray(header=listener.send()))
+        now[0] += 1
+    assert len(listener.player._halves) == player_module.ANSWER_TIMEOUT_S + 1
+
+
+def test_a_node_is_sent_what_it_listens_to_and_heard_as_it_offers(user: UserNode, player: FramePlayer) -> None:
+    there = rclpy.create_node('some_camera', namespace='/camera')
+    best_effort = QoSProfile(depth=5, reliability=ReliabilityPolicy.BEST_EFFORT)
+    results = {
+        'detections': there.create_publisher(Detection2DArray, 'detections', best_effort),
+        'mask': there.create_publisher(Image, 'segmentation/mask', best_effort),
+    }
+    model = there.create_publisher(VisionInfo, 'vision_info', LATCHED)
+    model.publish(VisionInfo(method='net@1'))
+    images: list[CompressedImage] = []
+    there.create_subscription(CompressedImage, 'image/compressed', images.append, 1)
+    recorder = user.node.create_subscription(Image, 'image', lambda message: None, 1)
+    player.wait_for_node(nothing, TIMEOUT_S)
+    stamp_ns = player.send(player.prepare(IMAGE))
+
+    def serve() -> None:
+        rclpy.spin_once(there, timeout_sec=0)
+        for image in images:
+            results['detections'].publish(Detection2DArray(header=image.header))
+            results['mask'].publish(image_message(IMAGE[..., 0], image.header))
+
+    assert player.spin_until(lambda: player.is_answered(stamp_ns), TIMEOUT_S, serve)
+    user.node.destroy_subscription(recorder)
     there.destroy_node()

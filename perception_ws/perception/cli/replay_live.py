@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import sys
 from pathlib import Path
 
 from perception.cli.arguments import add_model_options, check_model, count, not_negative, positive, share
@@ -28,7 +29,12 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument('--speed', type=positive, default=1.0, help='1: at the pace of the recording')
     parser.add_argument('--frames', type=count, default=0, help='stop after so many; 0: all')
-    parser.add_argument('--transport', choices=('raw', 'compressed'), default='raw', help='how the images travel')
+    parser.add_argument(
+        '--transport',
+        choices=('raw', 'compressed'),
+        default='raw',
+        help='how images travel to the node that is started; one that runs is sent what it listens to',
+    )
     parser.add_argument('--truth', default='', help='as for perception replay')
     parser.add_argument('--truth-split', default='', help='as for perception replay')
     add_model_options(parser)
@@ -44,7 +50,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    """Run it; returns the exit code: 0 done, 1 it could not be done, 3 a threshold is missed, 130 stopped."""
+    """Run it; returns the exit code: 0 done, 1 not done or of no use, 3 a threshold is missed, 130 stopped."""
     from perception.bag.frames import open_frames
 
     check_model(options.model)
@@ -57,7 +63,7 @@ def run(options: argparse.Namespace) -> int:
         ) from error
     from perception.labels import CITYSCAPES_11_3
     from perception.output_folder import STOPPED
-    from perception.replay.truth import open_truth
+    from perception.replay.truth import is_wanted, open_truth
 
     source = open_frames(options.recording, options.topic)
     truth = open_truth(options.truth, source, CITYSCAPES_11_3, split=options.truth_split)
@@ -79,6 +85,7 @@ def run(options: argparse.Namespace) -> int:
             speed=options.speed,
             transport=options.transport,
             frames=options.frames,
+            truth_wanted=is_wanted(options.truth),
             thresholds=Thresholds(
                 min_mean_iou=options.min_mean_iou,
                 min_ap50=options.min_ap50,
@@ -89,4 +96,8 @@ def run(options: argparse.Namespace) -> int:
     )
     if not summary['complete']:
         return 130 if summary['interrupted_by'] == STOPPED else 1
+    for fault in summary['faults']:
+        print(f'perception replay-live: {fault}', file=sys.stderr)
+    if summary['faults']:
+        return 1
     return MISSED if summary['missed'] else 0

@@ -10,8 +10,13 @@ from std_msgs.msg import Header
 from vision_msgs.msg import Detection2D, Detection2DArray, LabelInfo, ObjectHypothesisWithPose, VisionClass, VisionInfo
 
 from perception.checkpoint import Checkpoint
+from perception.errors import PerceptionError
 from perception.image_messages import encode_image_fields
 from perception.interfaces import UNLABELLED, Detections, LabelClass
+
+
+class DetectionError(PerceptionError):
+    """A detection is of a class that its node has not declared."""
 
 
 def detections_message(
@@ -35,14 +40,25 @@ def detections_message(
     return message
 
 
-def read_detections(message: Detection2DArray) -> Detections:
-    """The inverse of ``detections_message`` for class ids that are numbers."""
+def read_detections(message: Detection2DArray, info: LabelInfo) -> Detections:
+    """The inverse of ``detections_message``, for class ids that are numbers and for such that are names.
+
+    Args:
+        info: What the node says of its ids.
+
+    Raises:
+        DetectionError: If that holds no such class.
+    """
+    ids = {key: entry.class_id for entry in info.class_map for key in (str(entry.class_id), entry.class_name)}
     boxes, scores, labels = [], [], []
     for detection in message.detections:
         centre, half_x, half_y = detection.bbox.center.position, detection.bbox.size_x / 2, detection.bbox.size_y / 2
         boxes.append((centre.x - half_x, centre.y - half_y, centre.x + half_x, centre.y + half_y))
         scores.append(detection.results[0].hypothesis.score)
-        labels.append(int(detection.results[0].hypothesis.class_id))
+        class_id = detection.results[0].hypothesis.class_id
+        if class_id not in ids:
+            raise DetectionError(f'A detection of class {class_id!r} came; LabelInfo says: {", ".join(ids)}.')
+        labels.append(ids[class_id])
     return Detections(
         boxes_xyxy=np.array(boxes, np.float32).reshape(-1, 4),
         scores=np.array(scores, np.float32),

@@ -119,7 +119,7 @@ def _run(source: FrameSource, options: DemoOptions, output: Path) -> dict[str, A
     book = PictureBook(output, options, source)
     # ROS's own handlers would end its context at once, and with it the way to the node's last report.
     rclpy.init(signal_handler_options=SignalHandlerOptions.NO)
-    player = FramePlayer(NAMESPACE, compressed=options.transport == 'compressed', on_overlay=book.add)
+    player = FramePlayer(NAMESPACE, on_overlay=book.add)
     try:
         with (
             StopRequest() as stop,
@@ -179,10 +179,11 @@ def _play(source: FrameSource, options: DemoOptions, player: FramePlayer, check:
         for index, frame in enumerate(source):
             if options.max_frames and index >= options.max_frames:
                 break
+            outgoing = player.prepare(frame.image_rgb)
             if options.rate_hz:
                 player.spin_for(due - time.monotonic(), check)
                 due += 1 / options.rate_hz
-            stamp_ns = player.send(frame.image_rgb)
+            stamp_ns = player.send(outgoing)
             settled = options.rate_hz or player.spin_until(
                 partial(player.is_settled, stamp_ns), ANSWER_TIMEOUT_S, check
             )

@@ -18,7 +18,7 @@ from perception.ros.statistics import STAGES
 def summarise(
     player: FramePlayer, source: FrameSource, *, seconds: float, pictures: list[str], interrupted: str
 ) -> dict[str, Any]:
-    """The content of summary.json. Latencies run from the image's stamp to the arrival at the listener.
+    """The content of summary.json. Latencies run from the image's stamp until the listener's middleware had the answer.
 
     What only the node can count is None where its last report is older than the last frame.
     """
@@ -48,7 +48,7 @@ def summarise(
         'detections': sum(answer.detections for answer in answers),
         'seconds': round(seconds, 3),
         'frames_per_s': round(answered / seconds, 3) if seconds else 0.0,
-        'latency_ms': {name: _spread(values) for name, values in latencies.items() if values},
+        'latency_ms': {name: spread(values) for name, values in latencies.items() if values},
         'stages_ms': {
             stage: {
                 'median': float(node[f'{stage}_time_ms']),
@@ -98,10 +98,11 @@ def count_text(counted: dict[str, int] | int | None) -> str:
     return ', '.join(f'{count} {reason}' for reason, count in counted.items()) or 'none'
 
 
-def _cells(values: dict[str, float]) -> list[float]:
-    return [values['median'], values['p95'], values['max']]
-
-
-def _spread(values: list[float]) -> dict[str, float]:
+def spread(values: Sequence[float]) -> dict[str, float]:
+    """Median, 95 % and maximum of at least one value."""
     median, high, longest = np.percentile(values, (50, 95, 100))
     return {'median': round(float(median), 3), 'p95': round(float(high), 3), 'max': round(float(longest), 3)}
+
+
+def _cells(values: dict[str, float]) -> list[float]:
+    return [values['median'], values['p95'], values['max']]

@@ -7,23 +7,23 @@ Scores are of the frames that were answered. Thresholds make the exit code a gat
 import json
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import rclpy
 from rclpy.signals import SignalHandlerOptions
 from tabulate import tabulate
 from tqdm import tqdm
 
 from perception.bag.source import FrameSource
-from perception.errors import ConfigError, DatasetError, RecordingError
-from perception.interfaces import Detections, GroundTruth, LabelSpace, SceneResult
+from perception.errors import ConfigError, DatasetError, RecordingError, ShapeError
+from perception.interfaces import GroundTruth, LabelSpace
 from perception.labels import CITYSCAPES_11_3
-from perception.metrics import Evaluator, Report
+from perception.metrics import Report
 from perception.metrics.page_sections import Section
 from perception.metrics.report_page import write_report_page
 from perception.metrics.tables import format_report
@@ -31,10 +31,20 @@ from perception.output_folder import STOPPED, StopRequest, claim_folder, keep_ap
 from perception.replay.truth import TruthSource
 from perception.ros.demo_summary import count_text, print_summary, summarise
 from perception.ros.node_process import NodeProcess, isolate_middleware
-from perception.ros.player import RUNNING_NODE_TIMEOUT_S, START_TIMEOUT_S, FramePlayer
+from perception.ros.pace import Pace, pace_text
+from perception.ros.player import (
+    ANSWER_TIMEOUT_S,
+    RUNNING_NODE_TIMEOUT_S,
+    START_TIMEOUT_S,
+    FramePlayer,
+    OutgoingFrame,
+)
+from perception.ros.scene_judge import SceneJudge
+from perception.throughput import read_ahead
 
 REPORT_FILES = ('report.html', 'report.json', 'summary.json')
 LOG_FILE = 'node.log'
+OWN_NAMESPACE = '/replay'
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,8 +70,9 @@ class LiveOptions:
             RUNNING_NODE_TIMEOUT_S for one that runs.
         parameters: Of the node that is started.
         speed: 1 plays at the pace of the recording, 2 twice as fast.
-        transport: ``raw`` or ``compressed``.
+        transport: ``raw`` or ``compressed``, of the node that is started; one that runs is sent what it listens to.
         frames: Stop after so many; 0: all.
+        truth_wanted: A run without any truth is of no use.
         thresholds: Of the verdict.
     """
 
@@ -73,26 +84,8 @@ class LiveOptions:
     speed: float = 1.0
     transport: str = 'raw'
     frames: int = 0
+    truth_wanted: bool = False
     thresholds: Thresholds
-
-
-class SceneJudge:
-    """Scores what comes back against the truth of the frame that it belongs to."""
-
-    def __init__(self, labels: LabelSpace) -> None:
-        self.evaluator = Evaluator(labels)
-        self.bad_truth: list[str] = []
-        self._truths: dict[int, GroundTruth] = {}
-
-    def expect(self, index: int, truth: GroundTruth) -> None:
-        """The truth of a frame that is about to be sent."""
-        self._truths[index] = truth
-
-    def judge(self, index: int, detections: Detections, mask: np.ndarray) -> None:
-        """Score one answer; frames without truth are not scored."""
-        truth = self._truths.pop(index, None)
-        if truth is not None:
-            self.evaluator.add(SceneResult(detections=detections, mask=mask), truth, f'{index:06d}')
 
 
 def run_live_replay(
@@ -101,7 +94,8 @@ def run_live_replay(
     """Play the recording, write the results and print them.
 
     Returns:
-        The content of summary.json; ``missed`` lists the thresholds that were not reached.
+        The content of summary.json; ``faults`` says why the run is of no use, if so, and ``missed`` lists the
+        thresholds that were not reached.
 
     Raises:
         PerceptionError: If no node answers, the one that was started ends, or the output folder is taken.
@@ -120,58 +114,84 @@ def run_live_replay(
 
 def _run(source: FrameSource, truth: TruthSource, options: LiveOptions, labels: LabelSpace) -> dict[str, Any]:
     output = options.output
-    namespace = options.node or '/replay'
     if not options.node:
         isolate_middleware(os.environ)  # type: ignore[arg-type]
-    judge = SceneJudge(labels)
-    # ROS's own handlers would end its context at once, and with it the way to the node's last report.
-    rclpy.init(signal_handler_options=SignalHandlerOptions.NO)
-    player = FramePlayer(namespace, compressed=options.transport == 'compressed', on_scene=judge.judge)
-    interrupted = ''
-    try:
-        with StopRequest() as stop, ExitStack() as stack:
-            check_alive: Callable[[], None] = _nothing
-            if not options.node:
-                parameters = {**options.parameters, 'image_transport': options.transport}
-                node = NodeProcess(namespace=namespace, parameters=parameters, log=output / LOG_FILE)
-                check_alive = stack.enter_context(node).check_alive
+    pace = Pace(options.speed)
+    with SceneJudge(labels, ANSWER_TIMEOUT_S) as judge:
+        # ROS's own handlers would end its context at once, and with it the way to the node's last report.
+        rclpy.init(signal_handler_options=SignalHandlerOptions.NO)
+        player = FramePlayer(options.node or OWN_NAMESPACE, on_scene=judge.judge)
 
-            def check() -> None:
-                stop.check()
-                check_alive()
+        def play(check: Callable[[], None]) -> None:
+            total = min(filter(None, (source.frame_count, options.frames)), default=None)
+            with read_ahead(_read(source, truth, options.frames, player)) as frames:
+                _play(frames, total, pace, player, judge, check)
+            player.settle(check)
 
-            default_s = RUNNING_NODE_TIMEOUT_S if options.node else START_TIMEOUT_S
-            player.wait_for_node(check, options.start_timeout_s or default_s)
-            _check_labels(player, labels, check)
-            if options.node:
-                player.await_first_report(check)
-            started = time.monotonic()
-            try:
-                _play(source, truth, options, player, judge, check)
-                player.settle(check)
-            except KeyboardInterrupt:
-                interrupted = STOPPED
-            except RecordingError as error:
-                interrupted = str(error)
-            with suppress(KeyboardInterrupt):  # a second Ctrl-C ends the wait
-                player.await_final_report(check_alive)
-            seconds = max(player.last_arrival - started, 1e-9)
-    finally:
-        player.close()
-        rclpy.try_shutdown()
+        try:
+            seconds, interrupted = _meet_node(player, labels, options, play)
+        finally:
+            player.close()
+            rclpy.try_shutdown()
+        report = judge.report({'network': player.model, 'recording': source.path.name, 'truth': truth.description})
     summary = summarise(player, source, seconds=seconds, pictures=[], interrupted=interrupted)
-    report = judge.evaluator.report(
-        {'network': player.model, 'recording': source.path.name, 'truth': truth.description}
-    )
     summary |= {'truth': truth.description, 'scored': len(report.frames), 'bad_truth': judge.bad_truth}
+    summary['pace'] = pace.summary()
+    summary['faults'] = find_faults(summary, truth_wanted=options.truth_wanted)
     summary['missed'] = find_missed(summary, report, options.thresholds)
     _write(output, summary, report, labels)
     print_summary(summary, output, REPORT_FILES if options.node else (*REPORT_FILES, LOG_FILE))
     if report.frames:
         print(f'\n{format_report(report)}')
+    if not summary['pace']['kept']:
+        print(f'PACE NOT KEPT: {pace_text(summary["pace"])}')
     for text in summary['missed']:
         print(f'MISSED: {text}')
     return summary
+
+
+def _meet_node(
+    player: FramePlayer, labels: LabelSpace, options: LiveOptions, play: Callable[[Callable[[], None]], None]
+) -> tuple[float, str]:
+    """Start a node, or find the one that runs, and play to it; returns the seconds, and what ended it early."""
+    with StopRequest() as stop, ExitStack() as stack:
+        check_alive: Callable[[], None] = _nothing
+        if not options.node:
+            parameters = {**options.parameters, 'image_transport': options.transport}
+            node = NodeProcess(namespace=OWN_NAMESPACE, parameters=parameters, log=options.output / LOG_FILE)
+            check_alive = stack.enter_context(node).check_alive
+
+        def check() -> None:
+            stop.check()
+            check_alive()
+
+        default_s = RUNNING_NODE_TIMEOUT_S if options.node else START_TIMEOUT_S
+        player.wait_for_node(check, options.start_timeout_s or default_s)
+        _check_labels(player, labels, check)
+        if options.node:
+            player.await_first_report(check)
+        started, interrupted = time.monotonic(), ''
+        try:
+            play(check)
+        except KeyboardInterrupt:
+            interrupted = STOPPED
+        except RecordingError as error:
+            interrupted = str(error)
+        with suppress(KeyboardInterrupt):  # a second Ctrl-C ends the wait
+            player.await_final_report(check_alive)
+        return max(player.last_arrival - started, 1e-9), interrupted
+
+
+def find_faults(summary: dict[str, Any], *, truth_wanted: bool) -> list[str]:
+    """Why a run that came to its end is of no use; empty: it is."""
+    frames = summary['frames']
+    if not frames['sent']:
+        return ['No frame could be used.']
+    if not frames['answered']:
+        return [f'None of the {frames["sent"]:,} frames was answered in full.']
+    if truth_wanted and not summary['scored']:
+        return [f'None of the {frames["answered"]:,} frames that were answered has a truth ({summary["truth"]}).']
+    return []
 
 
 def find_missed(summary: dict[str, Any], report: Report, thresholds: Thresholds) -> list[str]:
@@ -212,32 +232,47 @@ def _check_labels(player: FramePlayer, labels: LabelSpace, check: Callable[[], N
             raise ConfigError(f'The node publishes the {name} classes {theirs}; the truth has {labels.name!r}.')
 
 
+@dataclass(frozen=True, kw_only=True)
+class _Frame:
+    """A frame that is ready to be sent, with what is known of it."""
+
+    stamp_ns: int
+    outgoing: OutgoingFrame
+    truth: GroundTruth | None
+    bad_truth: str
+
+
+def _read(source: FrameSource, truth: TruthSource, most: int, player: FramePlayer) -> Iterator[_Frame]:
+    for index, frame in enumerate(islice(source, most or None)):
+        known, bad_truth = None, ''
+        try:
+            known = truth.of(index + source.skipped.total(), frame)
+        except (DatasetError, ShapeError) as error:
+            bad_truth = str(error)
+        yield _Frame(
+            stamp_ns=frame.stamp_ns, outgoing=player.prepare(frame.image_rgb), truth=known, bad_truth=bad_truth
+        )
+
+
 def _play(
-    source: FrameSource,
-    truth: TruthSource,
-    options: LiveOptions,
+    frames: Iterator[_Frame],
+    total: int | None,
+    pace: Pace,
     player: FramePlayer,
     judge: SceneJudge,
     check: Callable[[], None],
 ) -> None:
     """Send each frame when its time has come, whatever the node is doing."""
-    total = min(filter(None, (source.frame_count, options.frames)), default=None)
-    begin, first_ns = time.monotonic(), None
     with tqdm(total=total, desc=player.model, unit='frame') as bar:
-        for index, frame in enumerate(source):
-            if options.frames and index >= options.frames:
-                break
-            first_ns = frame.stamp_ns if first_ns is None else first_ns
-            try:
-                known = truth.of(index + source.skipped.total(), frame)
-            except DatasetError as error:
-                known = None
-                judge.bad_truth.append(str(error))
-            if known is not None:
-                judge.expect(index, known)
-            due = begin + (frame.stamp_ns - first_ns) / 1e9 / options.speed
+        for index, frame in enumerate(frames):
+            if frame.truth is not None:
+                judge.expect(index, frame.truth)
+            if frame.bad_truth:
+                judge.bad_truth.append(frame.bad_truth)
+            due = pace.due(frame.stamp_ns)
             player.spin_for(due - time.monotonic(), check)
-            player.send(frame.image_rgb)
+            pace.note_sent(due)
+            player.send(frame.outgoing)
             check()
             bar.update()
 
@@ -256,6 +291,7 @@ def _write(output: Path, summary: dict[str, Any], report: Report, labels: LabelS
             f'{frames["sent"]:,} frames sent, {frames["answered"]:,} answered, {summary["frames_per_s"]:.1f} a second; '
             f'unanswered: {frames["unanswered"]:,}; dropped by the node: {count_text(frames["dropped"])}; lost on the '
             f'way: {count_text(frames["lost_on_the_way"])}.'
+            + ('' if summary['pace']['kept'] else f' Pace not kept: {pace_text(summary["pace"])}')
         ),
     )
     write_report_page(

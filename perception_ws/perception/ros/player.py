@@ -12,6 +12,7 @@ from diagnostic_msgs.msg import DiagnosticArray
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
 from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
+from rclpy.subscription import Subscription
 from rclpy.time import Time
 from sensor_msgs.msg import CompressedImage, Image
 from std_msgs.msg import Header
@@ -21,9 +22,11 @@ from vision_msgs.msg import Detection2DArray, LabelInfo, VisionInfo
 from perception.errors import PerceptionError
 from perception.image_messages import decode_image, encode_jpeg_fields
 from perception.interfaces import Detections
-from perception.ros.conversions import image_message, read_detections
+from perception.ros.awaited import Awaited
+from perception.ros.conversions import DetectionError, image_message, read_detections
 
 OUTPUTS = ('detections', 'mask', 'overlay')
+TRANSPORTS = {'raw': (Image, 'image'), 'compressed': (CompressedImage, 'image/compressed')}
 START_TIMEOUT_S = 180.0
 """For a node that is just being started: its libraries, its weights and the warm-up take a while."""
 RUNNING_NODE_TIMEOUT_S = 20.0
@@ -33,6 +36,14 @@ SETTLE_TIMEOUT_S = 5.0
 IN_FLIGHT_TIMEOUT_S = 1.0
 REPORT_TIMEOUT_S = 3.0
 """The node reports once a second."""
+
+
+@dataclass(frozen=True)
+class OutgoingFrame:
+    """A frame that is encoded, and only lacks its stamp."""
+
+    message: Image | CompressedImage
+    image_hw: tuple[int, int]
 
 
 @dataclass
@@ -55,12 +66,18 @@ class NodeCounts:
     """By reason."""
 
 
+def _deep(reliability: ReliabilityPolicy) -> QoSProfile:
+    """Ten deep: this side must not be the one that loses frames."""
+    return QoSProfile(depth=10, reliability=reliability)
+
+
 class FramePlayer:
     """Publishes frames as a camera driver would and subscribes as a user's node would.
 
+    It sends what the node listens to, raw rgb8 or JPEG, and receives results with the reliability that the node offers.
+
     Args:
         namespace: The camera's namespace.
-        compressed: Send JPEG CompressedImage instead of raw rgb8.
         on_overlay: Called with each overlay picture, (H, W, 3) uint8 RGB, and its frame's index.
         on_scene: Called with a frame's index, its detections and its mask (H, W) uint8, once both have come.
     """
@@ -69,7 +86,6 @@ class FramePlayer:
         self,
         namespace: str,
         *,
-        compressed: bool,
         on_overlay: Callable[[int, np.ndarray], None] | None = None,
         on_scene: Callable[[int, Detections, np.ndarray], None] | None = None,
     ) -> None:
@@ -83,29 +99,35 @@ class FramePlayer:
         self._first_report: dict[str, str] | None = {}
         self._final_report: dict[str, str] | None = None
         self.label_infos: dict[str, LabelInfo] = {}
-        self._compressed = compressed
+        self._transport = 'raw'
         self._indices: dict[int, int] = {}
         self._on_overlay, self._on_scene = on_overlay, on_scene
-        self._halves: dict[int, dict[str, Any]] = {}
+        self._halves: Awaited[Detection2DArray | Image] = Awaited(ANSWER_TIMEOUT_S)
         self._executor = SingleThreadedExecutor()
         self._executor.add_node(self.node)
-        # Deep and reliable: this side must not be the one that loses frames.
-        reliable = QoSProfile(depth=10, reliability=ReliabilityPolicy.RELIABLE)
         latched = QoSProfile(
             depth=1, reliability=ReliabilityPolicy.RELIABLE, durability=DurabilityPolicy.TRANSIENT_LOCAL
         )
         subscribe = self.node.create_subscription
-        topic = 'image/compressed' if compressed else 'image'
-        self._images = self.node.create_publisher(CompressedImage if compressed else Image, topic, reliable)
-        subscribe(Detection2DArray, 'detections', self._on_detections, reliable)
-        subscribe(Image, 'segmentation/mask', self._on_mask, reliable)
-        if on_overlay:
-            subscribe(Image, 'overlay', self._on_overlay_message, reliable)
+        self._images = {
+            transport: self.node.create_publisher(message_type, topic, _deep(ReliabilityPolicy.RELIABLE))
+            for transport, (message_type, topic) in TRANSPORTS.items()
+        }
+        self._expected = OUTPUTS if on_overlay else OUTPUTS[:2]
+        self._results = {output: self._subscribe(output, ReliabilityPolicy.RELIABLE) for output in self._expected}
         for name in ('detections', 'segmentation'):
             subscribe(LabelInfo, f'{name}/label_info', partial(self.label_infos.__setitem__, name), latched)
         subscribe(VisionInfo, 'vision_info', self._on_vision_info, latched)
         subscribe(DiagnosticArray, '/diagnostics', self._on_diagnostics, 10)
-        self._expected = OUTPUTS if on_overlay else OUTPUTS[:2]
+
+    def _subscribe(self, output: str, reliability: ReliabilityPolicy) -> Subscription:
+        results: dict[str, tuple[type, str, Any]] = {
+            'detections': (Detection2DArray, 'detections', self._on_detections),
+            'mask': (Image, 'segmentation/mask', self._on_mask),
+            'overlay': (Image, 'overlay', self._on_overlay_message),
+        }
+        message_type, topic, callback = results[output]
+        return self.node.create_subscription(message_type, topic, callback, _deep(reliability))
 
     def close(self) -> None:
         self._executor.shutdown()
@@ -159,11 +181,9 @@ class FramePlayer:
         ]
         if self.node.get_namespace() in namespaces:
             state = self.diagnostics.get('lifecycle_state', 'no report yet')
-            heard = 'listens' if self._images.get_subscription_count() else 'does not listen'
-            return (
-                f'The one there ({state}) {heard} to {self._images.topic_name}: see its log, activate it, or choose '
-                'the --transport that its parameter image_transport names.'
-            )
+            topics = ' or '.join(publisher.topic_name for publisher in self._images.values())
+            heard = 'listens' if self._is_heard() else 'does not listen'
+            return f'The one there ({state}) {heard} to {topics}: see its log, activate it, or remap its image topic.'
         if namespaces:
             return f'There is one in {", ".join(sorted(namespaces))}: name that namespace.'
         return 'There is none in any namespace: start one, or set ROS_DOMAIN_ID to the number that it runs with.'
@@ -212,24 +232,59 @@ class FramePlayer:
         )
 
     def node_is_ready(self) -> bool:
-        """Whether the node listens to our images and has said which model it runs."""
-        return bool(self.model) and self._images.get_subscription_count() > 0
+        """Whether the node listens to our images, has said which model it runs, and we will hear its results."""
+        return bool(self.model) and self._is_heard() and self._hears_results()
 
-    def send(self, image_rgb: np.ndarray) -> int:
-        """Publish a frame stamped now; returns its stamp in ns."""
-        now = self.node.get_clock().now()
-        header = Header(stamp=now.to_msg(), frame_id='camera')
+    def _is_heard(self) -> bool:
+        """Whether the node that publishes results listens to our images; from then on it is sent that kind."""
+        publishers = self.node.get_publishers_info_by_topic('detections')
+        nodes = {(info.node_name, info.node_namespace) for info in publishers}
+        for transport, images in self._images.items():
+            listeners = self.node.get_subscriptions_info_by_topic(images.topic_name)
+            # Others listen, too: a recorder to both.
+            if images.get_subscription_count() and nodes & {(one.node_name, one.node_namespace) for one in listeners}:
+                self._transport = transport
+                return True
+        return False
+
+    def _hears_results(self) -> bool:
+        """Whether all results are offered; those that are offered as best effort are subscribed to in that way."""
+        for output, subscription in self._results.items():
+            offered = {
+                info.qos_profile.reliability for info in self.node.get_publishers_info_by_topic(subscription.topic_name)
+            }
+            if not offered:
+                return False
+            asked = subscription.qos_profile.reliability
+            if asked == ReliabilityPolicy.RELIABLE and ReliabilityPolicy.BEST_EFFORT in offered:
+                self.node.destroy_subscription(subscription)
+                self._results[output] = self._subscribe(output, ReliabilityPolicy.BEST_EFFORT)
+        return True
+
+    def prepare(self, image_rgb: np.ndarray) -> OutgoingFrame:
+        """Encode a frame as the node wants it; any thread may.
+
+        Args:
+            image_rgb: (H, W, 3) uint8.
+        """
         message: Any
-        if self._compressed:
-            message = CompressedImage(header=header)
+        if self._transport == 'raw':
+            message = image_message(image_rgb, Header())
+        else:
+            message = CompressedImage()
             for name, value in encode_jpeg_fields(image_rgb).items():
                 setattr(message, name, value)
-        else:
-            message = image_message(image_rgb, header)
+        message.header.frame_id = 'camera'
+        return OutgoingFrame(message, (image_rgb.shape[0], image_rgb.shape[1]))
+
+    def send(self, frame: OutgoingFrame) -> int:
+        """Publish a frame stamped now; returns its stamp in ns."""
+        now = self.node.get_clock().now()
+        frame.message.header.stamp = now.to_msg()
         stamp_ns = now.nanoseconds
         self._indices[stamp_ns] = len(self.answers)
-        self.answers[stamp_ns] = Answer(sent_ns=stamp_ns, image_hw=(image_rgb.shape[0], image_rgb.shape[1]))
-        self._images.publish(message)
+        self.answers[stamp_ns] = Answer(sent_ns=stamp_ns, image_hw=frame.image_hw)
+        self._images[self._transport].publish(frame.message)
         return stamp_ns
 
     def is_answered(self, stamp_ns: int) -> bool:
@@ -248,7 +303,7 @@ class FramePlayer:
         """How many frames have all their outputs."""
         return sum(self.is_answered(stamp_ns) for stamp_ns in self.answers)
 
-    def _arrived(self, output: str, header: Header) -> Answer | None:
+    def _arrived(self, output: str, header: Header, info: Any) -> Answer | None:
         """The frame that an output belongs to, with its latency noted; an unknown or repeated stamp is a finding."""
         stamp_ns = Time.from_msg(header.stamp).nanoseconds
         answer = self.answers.get(stamp_ns)
@@ -256,36 +311,43 @@ class FramePlayer:
             self.unexpected.append(f'{output} with stamp {stamp_ns}')
             return None
         self.last_arrival = time.monotonic()
-        answer.latency_ms[output] = (self.node.get_clock().now().nanoseconds - stamp_ns) / 1e6
+        # When the middleware had it, for we may be late to look. Some middlewares do not say, and give 0.
+        received_ns = info['received_timestamp'] or self.node.get_clock().now().nanoseconds
+        answer.latency_ms[output] = (received_ns - stamp_ns) / 1e6
         return answer
 
-    def _on_detections(self, message: Detection2DArray) -> None:
-        answer = self._arrived('detections', message.header)
+    def _on_detections(self, message: Detection2DArray, info: Any) -> None:
+        answer = self._arrived('detections', message.header, info)
         if answer:
             answer.detections = len(message.detections)
-            self._join(message.header, 'detections', message)
+            self._join(message)
 
-    def _on_mask(self, message: Image) -> None:
-        answer = self._arrived('mask', message.header)
+    def _on_mask(self, message: Image, info: Any) -> None:
+        answer = self._arrived('mask', message.header, info)
         if answer and ((message.height, message.width) != answer.image_hw or message.encoding != 'mono8'):
             self.unexpected.append(f'mask {message.height}x{message.width} {message.encoding} for {answer.image_hw}')
         elif answer:
-            self._join(message.header, 'mask', message)
+            self._join(message)
 
-    def _join(self, header: Header, half: str, message: Any) -> None:
+    def _join(self, half: Detection2DArray | Image) -> None:
         """Hand on a frame's scene when both of its halves are here."""
         if self._on_scene is None:
             return
-        stamp_ns = Time.from_msg(header.stamp).nanoseconds
-        halves = self._halves.setdefault(stamp_ns, {})
-        halves[half] = message
-        if len(halves) == 2:
-            del self._halves[stamp_ns]
-            mask = np.array(decode_image(halves['mask']).pixels)
-            self._on_scene(self._indices[stamp_ns], read_detections(halves['detections']), mask)
+        stamp_ns = Time.from_msg(half.header.stamp).nanoseconds
+        other = self._halves.take(stamp_ns)
+        if other is None:
+            self._halves.put(stamp_ns, half)
+            return
+        mask, detections = (half, other) if isinstance(half, Image) else (other, half)
+        try:
+            found = read_detections(detections, self.label_infos.get('detections', LabelInfo()))
+        except DetectionError as error:
+            self.unexpected.append(str(error))
+        else:
+            self._on_scene(self._indices[stamp_ns], found, np.array(decode_image(mask).pixels))
 
-    def _on_overlay_message(self, message: Image) -> None:
-        if self._arrived('overlay', message.header) and self._on_overlay:
+    def _on_overlay_message(self, message: Image, info: Any) -> None:
+        if self._arrived('overlay', message.header, info) and self._on_overlay:
             self._on_overlay(
                 self._indices[Time.from_msg(message.header.stamp).nanoseconds], decode_image(message).pixels
             )
