@@ -210,3 +210,12 @@ def test_stamps_are_read_out_of_names(tmp_path: Path) -> None:
     assert folder.files[0].stamp_ns == FIRST_NS
     draw_camvid(tmp_path / 'data')
     assert not open_labelled(tmp_path / 'data').stamped
+
+
+def test_contents_are_all_that_truth_is_read_from(labelled: Path) -> None:
+    folder = open_labelled(labelled)
+    images = {file.image for file in folder.files}
+    # Annotations of objects lie beside those of classes.
+    pictures = {path for path in labelled.rglob('*.png') if path not in images}
+    assert pictures
+    assert set(folder.contents) == pictures

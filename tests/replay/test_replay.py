@@ -464,6 +464,75 @@ def test_a_finished_report_is_replaced_only_on_demand(
     assert replay(tmp_path / 'a' / 'predictions.mcap', 'a', '--resume', '--topic', 'x') == 1  # something else
 
 
+def test_a_report_is_there_when_all_that_belongs_to_it_is(
+    replay: Any, bag: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise OSError(28, 'No space left on device')
+
+    assert replay(bag, 'a', '--frames', 2) == 0
+    for writer in ('perception.replay.timing.Timing.save', 'perception.replay.outputs.write_replay_page'):
+        with monkeypatch.context() as full:
+            full.setattr(writer, fail)
+            assert replay(bag, 'a', '--overwrite') == 1
+        assert 'Free some space and --resume' in capsys.readouterr().err
+        assert not (tmp_path / 'a' / 'report.json').exists()
+        assert replay(bag, 'a', '--resume') == 0
+        assert json.loads((tmp_path / 'a' / 'timing.json').read_text())['computed'] == 0
+        assert len(report_of(tmp_path / 'a').agreement) == FRAMES
+        assert {file.name for file in (tmp_path / 'a').iterdir()} == {
+            '.lock', 'predictions.mcap', 'report.html', 'report.json', 'timing.json'
+        }  # fmt: skip
+    (tmp_path / 'a' / 'timing.json').unlink()
+    assert replay(bag, 'a', '--resume') == 1
+    assert 'holds a report already' in capsys.readouterr().err
+
+
+def test_a_report_of_no_use_is_none_on_resume_either(
+    replay: Any, bag: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for number in range(2):
+        write_picture(tmp_path / 'labels' / 'testannot' / f'{FIRST_NS + number}.png', np.zeros((40, 64), np.uint8))
+    for options in ([], ['--resume']):
+        assert replay(bag, 'a', '--truth', tmp_path / 'labels', *options) == 1
+        shown = capsys.readouterr()
+        assert f'None of the {FRAMES} frames has a truth' in shown.err
+    assert '--resume has nothing to do' in shown.out
+
+
+def test_resume_goes_on_with_no_other_replay(
+    replay: Any, bag: Path, data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shutil.copytree(data, tmp_path / 'labels')
+    shutil.copytree(bag, tmp_path / 'drive')
+    kept = ['--truth', tmp_path / 'labels']
+    assert replay(tmp_path / 'drive', 'a', *kept) == 0
+    assert replay(tmp_path / 'drive', 'a', *kept, '--resume') == 0
+    for options, said in (
+        ([*kept, '--frames', 2], r'frames of each \(all, now 2\)'),
+        ([*kept, '--score-threshold', 0.5], r'score threshold of pictures and agreement \(0.3, now 0.5\)'),
+        ([*kept, '--precision', 'bf16'], r'precision \(fp32, now bf16\)'),
+        ([*kept, '--workers', 1], r'threads a frame \(1, now all\)'),
+        ([], r'truth \(.*now .*topics'),
+        (['--truth', 'none'], r'truth \(.*now .*none'),
+    ):
+        capsys.readouterr()
+        assert replay(tmp_path / 'drive', 'a', *options, '--resume') == 1, options
+        assert re.search(f'the report of another replay, which differs in .*{said}', capsys.readouterr().err)
+    label = next((tmp_path / 'labels' / 'testannot').iterdir())
+    write_picture(label, np.full((40, 64), 5, np.uint8))
+    assert replay(tmp_path / 'drive', 'a', *kept, '--resume') == 1
+    assert re.search(r'differs in truth sha256 \(', capsys.readouterr().err)
+    (tmp_path / 'labels').rename(tmp_path / 'moved')
+    shutil.copy(next((data / 'testannot').glob(label.name)), tmp_path / 'moved' / 'testannot')
+    assert replay(tmp_path / 'drive', 'a', '--truth', tmp_path / 'moved', '--resume') == 0
+    (tmp_path / 'drive' / 'metadata.yaml').open('a').write('\n')
+    assert replay(tmp_path / 'drive', 'a', '--truth', tmp_path / 'moved', '--resume') == 1
+    assert re.search(r'differs in recordings drive \(\w+, now \w+\)', capsys.readouterr().err)
+    assert replay(tmp_path / 'drive', 'a', '--frames', 2, '--resume', '--overwrite') == 0
+    assert len(report_of(tmp_path / 'a').agreement) == 2
+
+
 @pytest.mark.parametrize(
     ('options', 'message'),
     [

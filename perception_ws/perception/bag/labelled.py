@@ -20,7 +20,7 @@ from perception.bag.frames import IMAGE_SUFFIXES, list_images
 from perception.errors import DatasetError, RecordingError
 from perception.interfaces import GroundTruth
 from perception.truth import CamVidAnnotations, CityscapesAnnotations
-from perception.truth.cityscapes import LABELS_END
+from perception.truth.cityscapes import INSTANCES_END, LABELS_END
 from perception.truth.index_maps import ImageSize
 
 Match = Literal['stamp', 'order']
@@ -35,6 +35,8 @@ class LabelledFile:
     annotation: Path
     image: Path | None
     read: Callable[[ImageSize], GroundTruth]
+    beside: Path | None = None
+    """What else it is read from."""
 
     @property
     def stamp_ns(self) -> int | None:
@@ -60,6 +62,11 @@ class LabelledFolder:
     @property
     def weak_boxes(self) -> bool:
         return self.layout == 'camvid'
+
+    @property
+    def contents(self) -> list[Path]:
+        """All files that truth is read from."""
+        return [path for file in self.files for path in (file.annotation, file.beside) if path is not None]
 
     @property
     def stamped(self) -> bool:
@@ -123,7 +130,15 @@ def _cityscapes_files(root: Path, split: str, annotations: Path) -> list[Labelle
             for suffix in IMAGE_SUFFIXES
         ]
         image = next((candidate for candidate in candidates if candidate.is_file()), None)
-        files.append(LabelledFile(annotation=path, image=image, read=partial(reader.read, path)))
+        objects = path.with_name(f'{stem}{INSTANCES_END}')
+        files.append(
+            LabelledFile(
+                annotation=path,
+                image=image,
+                read=partial(reader.read, path),
+                beside=objects if objects.is_file() else None,
+            )
+        )
     return files
 
 

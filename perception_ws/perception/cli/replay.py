@@ -5,8 +5,12 @@ from __future__ import annotations
 import argparse
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from perception.cli.arguments import add_model_options, check_model, count
+
+if TYPE_CHECKING:
+    from perception.replay.report import ReplayReport
 
 HELP = 'score a model on recordings: figures, pictures and predictions, the same each time'
 
@@ -57,45 +61,46 @@ def run(options: argparse.Namespace) -> int:
     from perception.pipeline import Perceiver
     from perception.postprocess import PostprocessConfig
     from perception.replay.fleet import Fleet
-    from perception.replay.job import is_finished, replay
-    from perception.replay.outputs import find_faults, format_replay
+    from perception.replay.job import find_finished, replay
+    from perception.replay.outputs import format_replay
     from perception.replay.recordings import ReplayOptions
     from perception.replay.run import SCORE_THRESHOLD
     from perception.replay.truth import is_wanted
 
     checkpoint = resolve_checkpoint(options.model)
-    if options.resume and is_finished(options.recordings, checkpoint, options.output):
-        print(f'{options.output} holds the whole report of this already; --resume has nothing to do.')
-        return 0
-    build_perceiver = partial(
-        Perceiver,
-        checkpoint,
-        backend=options.backend,
-        device=options.device,
-        precision=options.precision,
-        config=PostprocessConfig(score_threshold=SCORE_THRESHOLD),
+    perceiver_options: dict[str, Any] = {
+        'backend': options.backend,
+        'precision': options.precision,
+        'config': PostprocessConfig(score_threshold=SCORE_THRESHOLD),
+    }
+    replay_options = ReplayOptions(
+        output=options.output,
+        topics=tuple(options.topic),
+        truth=options.truth,
+        truth_split=options.truth_split,
+        truth_match=options.truth_match,
+        mask_topic=options.truth_mask_topic,
+        detections_topic=options.truth_detections_topic,
+        score_threshold=options.score_threshold,
+        frames=options.frames,
+        overlay=not options.no_overlay,
+        video=options.video,
+        pictures=options.pictures,
+        workers=options.workers,
+        resume=options.resume,
+        overwrite=options.overwrite,
     )
+    if options.resume:
+        device = None if options.ray else options.device
+        finished = find_finished(options.recordings, checkpoint, replay_options, device=device, **perceiver_options)
+        if finished is not None:
+            print(f'{options.output} holds the whole report of this already; --resume has nothing to do.')
+            return _judge(finished, truth_wanted=is_wanted(options.truth))
     result = replay(
         options.recordings,
         checkpoint,
-        build_perceiver,
-        ReplayOptions(
-            output=options.output,
-            topics=tuple(options.topic),
-            truth=options.truth,
-            truth_split=options.truth_split,
-            truth_match=options.truth_match,
-            mask_topic=options.truth_mask_topic,
-            detections_topic=options.truth_detections_topic,
-            score_threshold=options.score_threshold,
-            frames=options.frames,
-            overlay=not options.no_overlay,
-            video=options.video,
-            pictures=options.pictures,
-            workers=options.workers,
-            resume=options.resume,
-            overwrite=options.overwrite,
-        ),
+        partial(Perceiver, checkpoint, device=options.device, **perceiver_options),
+        replay_options,
         fleet=Fleet(options.ray, options.device) if options.ray else None,
     )
     print(f'\n{format_replay(result)}\n\nReport, page and predictions are in {options.output}/')
@@ -103,7 +108,14 @@ def run(options: argparse.Namespace) -> int:
         print('UNTRAINED WEIGHTS: what it says about the pictures means nothing.')
     if result.report.ended_by == STOPPED:
         return 130
-    faults = find_faults(result, truth_wanted=is_wanted(options.truth))
+    return _judge(result.report, truth_wanted=is_wanted(options.truth))
+
+
+def _judge(report: ReplayReport, *, truth_wanted: bool) -> int:
+    """The exit code of a report that no signal ended; says why it is of no use."""
+    from perception.replay.outputs import find_faults
+
+    faults = find_faults(report, truth_wanted=truth_wanted)
     for fault in faults:
         print(f'perception replay: {fault}', file=sys.stderr)
-    return 0 if result.report.complete and not faults else 1
+    return 0 if report.complete and not faults else 1

@@ -2,25 +2,31 @@
 
 from __future__ import annotations
 
+import json
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from time import perf_counter
+from typing import Any
 
 from tqdm import tqdm
 
+from perception.backends.eager import resolve_device
 from perception.bag.source import require_exists
 from perception.checkpoint import Checkpoint
 from perception.errors import DatasetError, RecordingError
 from perception.interfaces import LabelSpace
 from perception.output_folder import STOPPED, StopRequest, claim_folder, keep_apart
 from perception.pipeline import Perceiver
+from perception.postprocess import PostprocessConfig
 from perception.replay.fleet import Fleet
 from perception.replay.merge import Replay, merge_replays
 from perception.replay.outputs import write_outputs
+from perception.replay.predictions import FILM_FILE, PREDICTIONS_FILE
+from perception.replay.provenance import difference, hash_recording
 from perception.replay.recordings import Recording, ReplayOptions, name_recordings, open_streams
-from perception.replay.report import REPORT_FILE, ReplayReport
-from perception.replay.run import RESULTS_FILE, RecordingReplay, discard_results, replay_recording
+from perception.replay.report import PAGE_FILE, REPORT_FILE, TIMING_FILE, ReplayReport
+from perception.replay.run import RESULTS_FILE, RecordingReplay, describe_settings, discard_results, replay_recording
 from perception.replay.truth import is_folder
 
 logger = logging.getLogger(__name__)
@@ -77,14 +83,62 @@ def replay(
     return merged
 
 
-def is_finished(recordings: Sequence[Path], checkpoint: Checkpoint, output: Path) -> bool:
-    """Whether a folder holds the complete report of these recordings and this checkpoint."""
-    if not (output / REPORT_FILE).exists():
-        return False
+def find_finished(
+    paths: Sequence[Path],
+    checkpoint: Checkpoint,
+    options: ReplayOptions,
+    *,
+    backend: str,
+    device: str | None,
+    precision: str,
+    config: PostprocessConfig,
+) -> ReplayReport | None:
+    """The report in the output folder, if it is a complete one of this very replay; None if there is something to do.
+
+    Args:
+        backend, precision, config: Of the perceiver that the replay would have.
+        device: The same, as it is asked for; None: that of a fleet's workers, which nobody here knows.
+
+    Raises:
+        PerceptionError: If it is of another replay, which is not to be overwritten, or a recording is missing.
+    """
+    output, recordings = options.output, name_recordings(paths, options.output)
+    left = [output / name for name in (REPORT_FILE, TIMING_FILE, PAGE_FILE)]
+    left += [recording.folder / PREDICTIONS_FILE for recording in recordings]
+    left += [recording.folder / FILM_FILE for recording in recordings if options.video]
+    if _is_unfinished(recordings) or not all(path.exists() for path in left):
+        return None
     report = ReplayReport.load(output)
-    replayed = [recording['name'] for recording in report.scores.provenance['recordings']]
-    wanted = [recording.name for recording in name_recordings(recordings, output)]
-    return report.complete and replayed == wanted and report.scores.provenance['network'] == checkpoint.title
+    if not report.complete:
+        return None
+    found = report.scores.provenance
+    device = found['device'] if device is None else str(resolve_device(device))
+    streams = [
+        stream for recording in recordings for stream in open_streams(recording, checkpoint.network.labels, options)
+    ]
+    wanted = {
+        **describe_settings(checkpoint, options, backend=backend, device=device, precision=precision, config=config),
+        'recordings': [{'name': recording.name, 'sha256': hash_recording(recording.path)} for recording in recordings],
+        'streams': [stream.name for stream in streams],
+        'truth': [stream.truth.description for stream in streams],
+        'truth sha256': [stream.truth.sha256 for stream in streams],
+    }
+    unlike = difference(*({**run, 'recordings': _hashes(run)} for run in (found, json.loads(json.dumps(wanted)))))
+    if unlike and not options.overwrite:
+        raise RecordingError(
+            f'{output} holds the report of another replay, which differs in {unlike}. Name another --output, or give '
+            '--overwrite.'
+        )
+    return None if unlike else report
+
+
+def _hashes(provenance: Mapping[str, Any]) -> dict[str, str]:
+    """Of each recording by its name."""
+    return {recording['name']: recording['sha256'] for recording in provenance['recordings']}
+
+
+def _is_unfinished(recordings: Sequence[Recording]) -> bool:
+    return any((recording.folder / RESULTS_FILE).exists() for recording in recordings)
 
 
 def _count_frames(
@@ -127,7 +181,7 @@ def _replay_here(
 
 def _check_output(recordings: Sequence[Recording], options: ReplayOptions) -> None:
     output = options.output
-    unfinished = any((recording.folder / RESULTS_FILE).exists() for recording in recordings)
+    unfinished = _is_unfinished(recordings)
     if unfinished and options.overwrite and not options.resume:
         for recording in recordings:
             discard_results(recording)

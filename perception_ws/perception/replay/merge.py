@@ -66,6 +66,7 @@ def merge_replays(parts: Sequence[RecordingReplay], seconds: float, failures: Se
         'recordings': [{'name': part.name, 'sha256': part.sha256} for part in parts],
         'streams': names,
         'truth': [truth for part in parts for truth in part.truth],
+        'truth sha256': [digest for part in parts for digest in part.truth_sha256],
     }
     report = ReplayReport(
         scores=first.evaluator.report(provenance),

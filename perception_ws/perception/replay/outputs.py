@@ -17,11 +17,11 @@ from perception.metrics.tables import format_report, share
 from perception.output_folder import STOPPED
 from perception.replay.merge import Replay
 from perception.replay.page import write_replay_page
-from perception.replay.report import BAD_TRUTH, PAGE_FILE, REPORT_FILE, TIMING_FILE
+from perception.replay.report import BAD_TRUTH, PAGE_FILE, REPORT_FILE, TIMING_FILE, ReplayReport
 
 
 def write_outputs(replay: Replay, checkpoint: Checkpoint, folder: Path) -> None:
-    """Write report.json, timing.json and report.html.
+    """Write timing.json, report.html and then report.json: where it is, they are too, and of the same run.
 
     Raises:
         RecordingError: If the disk is full.
@@ -31,9 +31,7 @@ def write_outputs(replay: Replay, checkpoint: Checkpoint, folder: Path) -> None:
     truth = '; '.join(dict.fromkeys(report.truth))
     now = datetime.now(timezone.utc).isoformat(timespec='seconds')
     try:
-        unfinished = folder / f'.{REPORT_FILE}'
-        unfinished.write_text(report.to_json() + '\n', encoding='utf-8')
-        unfinished.replace(folder / REPORT_FILE)
+        (folder / REPORT_FILE).unlink(missing_ok=True)
         replay.timing.save(folder / TIMING_FILE, {'at': now, 'machine': platform.machine(), 'cores': os.cpu_count()})
         write_replay_page(
             folder / PAGE_FILE,
@@ -42,6 +40,9 @@ def write_outputs(replay: Replay, checkpoint: Checkpoint, folder: Path) -> None:
             title=f'{checkpoint.network.name} on {names}',
             subtitle=f'{checkpoint.title}, {len(report.agreement):,} frames, truth: {truth}',
         )
+        unfinished = folder / f'.{REPORT_FILE}'
+        unfinished.write_text(report.to_json() + '\n', encoding='utf-8')
+        unfinished.replace(folder / REPORT_FILE)
     except OSError as error:
         raise RecordingError(
             f'Cannot write the report into {folder}: {error}. Free some space and --resume.'
@@ -76,9 +77,8 @@ def format_replay(replay: Replay) -> str:
     return '\n\n'.join(parts)
 
 
-def find_faults(replay: Replay, *, truth_wanted: bool) -> list[str]:
+def find_faults(report: ReplayReport, *, truth_wanted: bool) -> list[str]:
     """Why a replay that came to its end is of no use; empty: it is."""
-    report = replay.report
     if not report.agreement:
         return ['No frame could be used.']
     if truth_wanted and not report.with_truth:

@@ -24,6 +24,8 @@ from perception.interfaces import Detections, LabelSpace, SceneResult, StampedIm
 from perception.postprocess import PostprocessConfig
 from perception.video import VideoWriter
 
+PREDICTIONS_FILE, FILM_FILE = 'predictions.mcap', 'overlay.mp4'
+
 
 class PredictionWriter:
     """Writes predictions.mcap and, if wanted, overlay.mp4; a context manager. A failed run leaves no file.
@@ -47,12 +49,12 @@ class PredictionWriter:
         film_rate_hz: float = 0.0,
         banner: str = '',
     ) -> None:
-        self.path = folder / 'predictions.mcap'
+        self.path = folder / PREDICTIONS_FILE
         self._labels, self._score_threshold = labels, score_threshold
         self._overlay, self._banner = overlay or film_rate_hz > 0, banner
         self._unfinished = folder / '.predictions'
         self._writer = BagWriter(self._unfinished)
-        self._film = VideoWriter(folder / 'overlay.mp4', film_rate_hz) if film_rate_hz else None
+        self._film = VideoWriter(folder / FILM_FILE, film_rate_hz) if film_rate_hz else None
         self._cameras: set[str] = set()
 
     def __enter__(self) -> PredictionWriter:

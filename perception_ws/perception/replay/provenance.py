@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -26,7 +26,14 @@ def hash_recording(path: Path, *, progress: bool = True) -> str:
 
     Of a folder, those count that frames come from: what else lies there, such as notes, changes no result.
     """
-    files = sorted(file for file in path.iterdir() if _is_content(file)) if path.is_dir() else [path]
+    return hash_files(
+        sorted(file for file in path.iterdir() if _is_content(file)) if path.is_dir() else [path], progress=progress
+    )
+
+
+def hash_files(files: Iterable[Path], *, progress: bool = True) -> str:
+    """SHA-256 over the names and the contents of files."""
+    files = list(files)
     digest = hashlib.sha256()
     total = sum(file.stat().st_size for file in files)
     with tqdm(

@@ -13,12 +13,14 @@ from time import perf_counter
 from typing import Any
 
 from perception.bag.source import OnSkip
+from perception.checkpoint import Checkpoint
 from perception.errors import DatasetError, ImageError, RecordingError, ShapeError
 from perception.interfaces import GroundTruth, SceneResult, StampedImage
 from perception.metrics import Evaluator
 from perception.metrics.pictures import PictureKeeper
 from perception.output_folder import STOPPED
 from perception.pipeline import Perceiver
+from perception.postprocess import PostprocessConfig
 from perception.replay.agreement import AgreementMeter, FrameAgreement
 from perception.replay.predictions import PredictionWriter
 from perception.replay.provenance import hash_recording, versions
@@ -46,7 +48,7 @@ class RecordingReplay:
         name, sha256: Of the recording.
         settings: All else that the scores follow from, as plain JSON values.
         stream_names: Its cameras.
-        truth: Where the truth of each camera comes from.
+        truth, truth_sha256: Where the truth of each camera comes from, and its hash if it is no part of the recording.
         evaluator, pictures: The scores, and the worst and the best frames.
         timing: How long it took.
         agreement, recorded_ns, streams: Of each frame, see ``ReplayReport``.
@@ -60,6 +62,7 @@ class RecordingReplay:
     settings: dict[str, Any]
     stream_names: tuple[str, ...]
     truth: tuple[str, ...]
+    truth_sha256: tuple[str, ...]
     evaluator: Evaluator
     pictures: PictureKeeper
     timing: Timing = field(default_factory=Timing)
@@ -100,9 +103,17 @@ def replay_recording(
     outcome = RecordingReplay(
         name=recording.name,
         sha256=hash_recording(recording.path, progress=progress),
-        settings=describe_settings(perceiver, options),
+        settings=describe_settings(
+            perceiver.checkpoint,
+            options,
+            backend=perceiver.backend,
+            device=perceiver.device,
+            precision=perceiver.precision,
+            config=perceiver.config,
+        ),
         stream_names=tuple(stream.name for stream in streams),
         truth=tuple(stream.truth.description for stream in streams),
+        truth_sha256=tuple(stream.truth.sha256 for stream in streams),
         evaluator=Evaluator(perceiver.labels),
         pictures=PictureKeeper(perceiver.labels, count=options.pictures, score_threshold=options.score_threshold),
         skipped=skipped,
@@ -129,16 +140,28 @@ def discard_results(recording: Recording) -> None:
     ResultStore.remove(recording.folder / RESULTS_FILE)
 
 
-def describe_settings(perceiver: Perceiver, options: ReplayOptions) -> dict[str, Any]:
-    """What scores follow from besides the recording, as plain JSON values."""
+def describe_settings(
+    checkpoint: Checkpoint,
+    options: ReplayOptions,
+    *,
+    backend: str,
+    device: str,
+    precision: str,
+    config: PostprocessConfig,
+) -> dict[str, Any]:
+    """What scores follow from besides the recording and its truth, as plain JSON values.
+
+    Args:
+        backend, device, precision, config: Those of the perceiver.
+    """
     return {
-        'network': perceiver.checkpoint.title,
+        'network': checkpoint.title,
         'frames of each': options.frames or 'all',
-        'device': perceiver.device,
-        'backend': perceiver.backend,
-        'precision': perceiver.precision,
-        'threads a frame': 1 if perceiver.device.startswith('cpu') and options.workers != 1 else 'all',
-        'post-processing': vars(perceiver.config),
+        'device': device,
+        'backend': backend,
+        'precision': precision,
+        'threads a frame': 1 if device.startswith('cpu') and options.workers != 1 else 'all',
+        'post-processing': vars(config),
         'score threshold of pictures and agreement': options.score_threshold,
         'versions': versions(),
     }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cached_property
 from pathlib import Path
 from typing import Protocol
 
@@ -12,6 +13,7 @@ from perception.bag.truth_topics import BagTruth, find_truth_topics
 from perception.errors import DatasetError
 from perception.interfaces import GroundTruth, LabelSpace, StampedImage
 from perception.labels import CITYSCAPES_11_3
+from perception.replay.provenance import hash_files
 from perception.truth.camvid import WEAK_BOXES
 from perception.truth.index_maps import ImageSize
 
@@ -33,9 +35,13 @@ class TruthSource(Protocol):
 
     Attributes:
         description: For people and for the report's provenance.
+        sha256: Of the annotations, where they are no part of the recording; else empty.
     """
 
     description: str
+
+    @property
+    def sha256(self) -> str: ...
 
     def of(self, position: int, frame: StampedImage) -> GroundTruth | None:
         """The truth of a frame; None if there is none for it.
@@ -54,6 +60,7 @@ class NoTruth:
     """Nothing is known."""
 
     description = NOWHERE
+    sha256 = ''
 
     def of(self, position: int, frame: StampedImage) -> GroundTruth | None:
         return None
@@ -61,6 +68,8 @@ class NoTruth:
 
 class TopicTruth:
     """Topics of the bag, by stamp."""
+
+    sha256 = ''
 
     def __init__(self, truth: BagTruth) -> None:
         self._truth = truth
@@ -87,7 +96,7 @@ class FolderTruth:
     def __init__(self, folder: LabelledFolder, source: FrameSource, match: Match) -> None:
         boxes = f', {WEAK_BOXES}' if folder.weak_boxes else ''
         self.description = f'{folder.layout} {folder.split} by {match}{boxes}'
-        self._files = folder.files
+        self._folder, self._files = folder, folder.files
         unstamped = [file.annotation.name for file in folder.files if file.stamp_ns is None]
         if match == 'stamp' and unstamped:
             raise DatasetError(
@@ -102,6 +111,10 @@ class FolderTruth:
                 f'{source.frame_count} frames; matched by order there must be one for each. Name annotations by the '
                 'stamp of their frame in ns and match by stamp, or name another split.'
             )
+
+    @cached_property
+    def sha256(self) -> str:
+        return hash_files(self._folder.contents, progress=False)
 
     def of(self, position: int, frame: StampedImage) -> GroundTruth | None:
         if self._by_stamp is not None:
