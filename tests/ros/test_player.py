@@ -75,7 +75,7 @@ def test_counts_older_than_the_last_frame_are_unknown(
     reporter = Reporter(user, frames_received=1, frames_published=1)
     player.send(player.prepare(IMAGE))
     reporter()
-    assert player.spin_until(lambda: bool(player.diagnostics), TIMEOUT_S, nothing)
+    assert player.spin_until(lambda: bool(player.reports.latest), TIMEOUT_S, nothing)
     player.send(player.prepare(IMAGE))
     monkeypatch.setattr(player_module, 'REPORT_TIMEOUT_S', 0.1)
     player.await_final_report(nothing)

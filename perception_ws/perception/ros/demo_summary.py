@@ -24,8 +24,8 @@ def summarise(
     """
     answers = list(player.answers.values())
     latencies = {name: [a.latency_ms[name] for a in answers if name in a.latency_ms] for name in OUTPUTS}
-    node = player.diagnostics
-    sent, answered, counts = len(answers), player.answered(), player.counts()
+    node = player.reports.latest
+    sent, answered, counts = len(answers), player.answered(), player.reports.counts()
     return {
         'source': str(source.path),
         'model': player.model,

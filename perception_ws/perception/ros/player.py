@@ -8,7 +8,6 @@ from functools import partial
 from typing import Any
 
 import numpy as np
-from diagnostic_msgs.msg import DiagnosticArray
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
 from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
@@ -24,6 +23,7 @@ from perception.image_messages import decode_image, encode_jpeg_fields
 from perception.interfaces import Detections
 from perception.ros.awaited import Awaited
 from perception.ros.conversions import DetectionError, image_message, read_detections
+from perception.ros.node_reports import NodeReports
 
 OUTPUTS = ('detections', 'mask', 'overlay')
 TRANSPORTS = {'raw': (Image, 'image'), 'compressed': (CompressedImage, 'image/compressed')}
@@ -56,16 +56,6 @@ class Answer:
     detections: int = 0
 
 
-@dataclass(frozen=True, kw_only=True)
-class NodeCounts:
-    """What the node has counted of the frames that this run sent."""
-
-    received: int
-    published: int
-    dropped: dict[str, int]
-    """By reason."""
-
-
 def _deep(reliability: ReliabilityPolicy) -> QoSProfile:
     """Ten deep: this side must not be the one that loses frames."""
     return QoSProfile(depth=10, reliability=reliability)
@@ -94,10 +84,7 @@ class FramePlayer:
         self.unexpected: list[str] = []
         self.last_arrival = time.monotonic()
         self.model = ''
-        self.diagnostics: dict[str, str] = {}
-        self._reported_ns = 0
-        self._first_report: dict[str, str] | None = {}
-        self._final_report: dict[str, str] | None = None
+        self.reports = NodeReports(self.node)
         self.label_infos: dict[str, LabelInfo] = {}
         self._transport = 'raw'
         self._indices: dict[int, int] = {}
@@ -118,7 +105,6 @@ class FramePlayer:
         for name in ('detections', 'segmentation'):
             subscribe(LabelInfo, f'{name}/label_info', partial(self.label_infos.__setitem__, name), latched)
         subscribe(VisionInfo, 'vision_info', self._on_vision_info, latched)
-        subscribe(DiagnosticArray, '/diagnostics', self._on_diagnostics, 10)
 
     def _subscribe(self, output: str, reliability: ReliabilityPolicy) -> Subscription:
         results: dict[str, tuple[type, str, Any]] = {
@@ -180,7 +166,7 @@ class FramePlayer:
             namespace for name, namespace in self.node.get_node_names_and_namespaces() if name == 'camera_node'
         ]
         if self.node.get_namespace() in namespaces:
-            state = self.diagnostics.get('lifecycle_state', 'no report yet')
+            state = self.reports.latest.get('lifecycle_state', 'no report yet')
             topics = ' or '.join(publisher.topic_name for publisher in self._images.values())
             heard = 'listens' if self._is_heard() else 'does not listen'
             return f'The one there ({state}) {heard} to {topics}: see its log, activate it, or remap its image topic.'
@@ -200,36 +186,18 @@ class FramePlayer:
 
     def await_first_report(self, check: Callable[[], None]) -> None:
         """Take note of what a node that runs already has counted: those were not our frames."""
-        self._first_report = self.diagnostics if self._await_report(check) else None
+        self.reports.first = self.reports.latest if self._await_report(check) else None
 
     def await_final_report(self, check: Callable[[], None]) -> None:
         """Wait, for a moment only, until the node has reported on every frame that was sent."""
         self.spin_until(lambda: self.answered() == len(self.answers), IN_FLIGHT_TIMEOUT_S, check)
         if self._await_report(check):
-            self._final_report = self.diagnostics
+            self.reports.final = self.reports.latest
 
     def _await_report(self, check: Callable[[], None]) -> bool:
         """Whether a report came that the node made later than now. One that came may be older: it waited in a queue."""
         now_ns = self.node.get_clock().now().nanoseconds
-        return self.spin_until(lambda: self._reported_ns > now_ns, REPORT_TIMEOUT_S, check)
-
-    def counts(self) -> NodeCounts | None:
-        """The node's counts of this run; None unless a report came that is younger than the last frame."""
-        first, final = self._first_report, self._final_report
-        if first is None or final is None:
-            return None
-
-        def since_first(key: str) -> int:
-            return int(final.get(key, 0)) - int(first.get(key, 0))
-
-        if since_first('frames_received') < 0:  # activated anew in between, which starts the counters anew
-            return None
-        reasons = [key for key in final if key.startswith('dropped.') and since_first(key)]
-        return NodeCounts(
-            received=since_first('frames_received'),
-            published=since_first('frames_published'),
-            dropped={key.removeprefix('dropped.'): since_first(key) for key in reasons},
-        )
+        return self.spin_until(lambda: self.reports.latest_ns > now_ns, REPORT_TIMEOUT_S, check)
 
     def node_is_ready(self) -> bool:
         """Whether the node listens to our images, has said which model it runs, and we will hear its results."""
@@ -295,7 +263,7 @@ class FramePlayer:
         if self.is_answered(stamp_ns):
             return True
         received, published, dropped = (
-            int(self.diagnostics.get(f'frames_{what}', 0)) for what in ('received', 'published', 'dropped')
+            int(self.reports.latest.get(f'frames_{what}', 0)) for what in ('received', 'published', 'dropped')
         )
         return dropped > 0 and received == len(self.answers) == published + dropped
 
@@ -354,11 +322,3 @@ class FramePlayer:
 
     def _on_vision_info(self, message: VisionInfo) -> None:
         self.model = message.method
-
-    def _on_diagnostics(self, message: DiagnosticArray) -> None:
-        for status in message.status:
-            # All nodes of a robot report on this topic.
-            namespace, _, name = status.name.rpartition('/')
-            if namespace == self.node.get_namespace().rstrip('/') and 'camera pipeline' in name:
-                self.diagnostics = {item.key: item.value for item in status.values}
-                self._reported_ns = Time.from_msg(message.header.stamp).nanoseconds
