@@ -96,8 +96,20 @@ def test_views_are_written_like_copies(tmp_path: Path) -> None:
     assert np.array_equal(read(of_view)[0][0], read(of_copy)[0][0])
 
 
-def test_film_without_pictures_closes_quietly(tmp_path: Path) -> None:
+def test_film_without_pictures_is_none(tmp_path: Path) -> None:
+    write(tmp_path / 'film.mp4', [picture(48, 64)])
     write(tmp_path / 'film.mp4', [])
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_film_is_replaced_when_the_next_one_is_whole(tmp_path: Path) -> None:
+    path = write(tmp_path / 'film.mp4', [picture(48, 64)] * 3)
+    with VideoWriter(path, 10) as writer:
+        for _ in range(100):  # many, since the encoder holds some back
+            writer.write(picture(48, 64))
+        assert len(read(path)[0]) == 3
+    assert len(read(path)[0]) == 100
+    assert list(tmp_path.iterdir()) == [path]
 
 
 def test_old_film_is_written_over(tmp_path: Path) -> None:

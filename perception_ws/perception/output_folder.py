@@ -8,6 +8,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from fnmatch import fnmatch
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -39,15 +40,20 @@ def claim_folder(folder: Path) -> Iterator[None]:
         yield
 
 
-def keep_apart(folder: Path, source: Path) -> None:
-    """Refuse to write into what is read.
+def keep_apart(folder: Path, source: Path, *written: str) -> None:
+    """Refuse to write into what is read, or over it.
+
+    Args:
+        written: Names, or patterns of names, that a run replaces or removes in the folder.
 
     Raises:
-        ConfigError: If the output folder is the source, or lies in it.
+        ConfigError: If the output folder is the source, or lies in it, or the source is what would be replaced.
     """
     inside, whole = folder.resolve(), source.resolve()
     if whole in (inside, *inside.parents):
         raise ConfigError(f'--output {folder} lies in {source}, which is to be read; name a folder outside of it.')
+    if inside in whole.parents and any(fnmatch(whole.relative_to(inside).parts[0], name) for name in written):
+        raise ConfigError(f'{source} is to be read, and would be replaced in --output {folder}; name another folder.')
 
 
 class StopRequest:

@@ -13,13 +13,13 @@ class VideoWriter:
     """Collects (H, W, 3) uint8 RGB pictures; those of another size than the first are resized to it.
 
     Args:
-        path: The MP4 file; written over.
+        path: The MP4 file; replaced when the film is closed, removed if it got no picture.
         frame_rate_hz: Pictures a second in the film.
     """
 
     def __init__(self, path: Path, frame_rate_hz: float) -> None:
-        path.unlink(missing_ok=True)
-        self._container = av.open(str(path), 'w')
+        self._path, self._unfinished = path, path.with_name(f'.{path.name}')
+        self._container = av.open(str(self._unfinished), 'w')
         self._stream = self._container.add_stream('libx264', rate=Fraction(frame_rate_hz).limit_denominator(1000))
         self._stream.pix_fmt = 'yuv420p'
         self._stream.options = {'crf': '23', 'preset': 'veryfast'}
@@ -41,6 +41,11 @@ class VideoWriter:
         if self._size is not None:
             self._container.mux(self._stream.encode())
         self._container.close()
+        if self._size is None:
+            self._unfinished.unlink(missing_ok=True)
+            self._path.unlink(missing_ok=True)
+        else:
+            self._unfinished.replace(self._path)
 
     def __enter__(self) -> 'VideoWriter':
         return self

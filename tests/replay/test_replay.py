@@ -253,12 +253,33 @@ def test_truth_that_fits_no_frame_is_no_success(
 
 
 def test_what_is_read_is_not_written_into(
-    replay: Any, bag: Path, data: Path, capsys: pytest.CaptureFixture[str]
+    replay: Any, bag: Path, data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     for output in (bag, bag / 'report', data):
         assert replay(bag, str(output), '--truth', data) == 1
         assert 'which is to be read; name a folder outside of it' in capsys.readouterr().err
     assert sorted(entry.suffix for entry in bag.iterdir()) == ['.mcap', '.yaml']
+    # Of several recordings, each has a folder in --output that is named after it.
+    shutil.copytree(bag, tmp_path / 'other')
+    assert replay((bag, tmp_path / 'other'), str(bag.parent)) == 1
+    assert f'--output {bag} lies in {bag}, which is to be read' in capsys.readouterr().err
+    assert sorted(entry.suffix for entry in bag.iterdir()) == ['.mcap', '.yaml']
+
+
+def test_what_is_read_is_not_written_over(
+    replay: Any, bag: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert replay(bag, 'a', '--video') == 0
+    for name in ('overlay.mp4', 'predictions.mcap'):
+        before = (tmp_path / 'a' / name).read_bytes()
+        assert (
+            replay(tmp_path / 'a' / name, 'a', '--video', '--overwrite', '--topic', '/camera/overlay/compressed') == 1
+        )
+        assert f'{name} is to be read, and would be replaced in --output' in capsys.readouterr().err
+        assert (tmp_path / 'a' / name).read_bytes() == before
+    (tmp_path / 'b').mkdir()
+    (tmp_path / 'a' / 'overlay.mp4').rename(tmp_path / 'b' / 'drive.mp4')
+    assert replay(tmp_path / 'b' / 'drive.mp4', 'b', '--video', '--frames', 1) == 0  # beside it is no harm
 
 
 def test_notes_beside_a_recording_change_nothing(replay: Any, bag: Path, tmp_path: Path) -> None:

@@ -58,6 +58,19 @@ def test_a_node_that_cannot_start_says_why(tmp_path: Path) -> None:
     assert 'Traceback' not in result.stderr
 
 
+def test_a_demo_does_not_clear_what_it_plays(tmp_path: Path) -> None:
+    picture = tmp_path / 'overlay_000001.jpg'
+    cv2.imwrite(str(picture), draw_image())
+    for source, said in (
+        (tmp_path, 'which is to be read; name a folder outside of it'),
+        (picture, 'is to be read, and would be replaced in --output'),
+    ):
+        result = _run_demo('--images', source, '--output', tmp_path)
+        assert result.returncode == 1
+        assert said in result.stderr
+        assert list(tmp_path.iterdir()) == [picture]
+
+
 def test_a_second_demo_into_the_same_folder_is_refused(tmp_path: Path) -> None:
     image = tmp_path / 'image.png'
     cv2.imwrite(str(image), draw_image())

@@ -57,9 +57,10 @@ def replay(
     recordings = name_recordings(paths, options.output)
     for recording in recordings:
         require_exists(recording.path)
-        keep_apart(options.output, recording.path)
-    if is_folder(options.truth):
-        keep_apart(options.output, Path(options.truth))
+    sources = [*paths, *([Path(options.truth)] if is_folder(options.truth) else [])]
+    for folder in (options.output, *(recording.folder for recording in recordings)):
+        for source in sources:
+            keep_apart(folder, source, PREDICTIONS_FILE, FILM_FILE)
     perceiver = None if fleet else build_perceiver()
     recordings, total, failures = _count_frames(recordings, checkpoint.network.labels, options)
     with claim_folder(options.output):

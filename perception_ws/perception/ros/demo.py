@@ -22,13 +22,15 @@ from tqdm import tqdm
 
 from perception.bag.source import FrameSource
 from perception.errors import PerceptionError
-from perception.output_folder import STOPPED, StopRequest, claim_folder
+from perception.output_folder import STOPPED, StopRequest, claim_folder, keep_apart
 from perception.ros.demo_summary import print_summary, summarise
 from perception.ros.node_process import NodeProcess, isolate_middleware
 from perception.ros.player import ANSWER_TIMEOUT_S, FramePlayer
 from perception.video import VideoWriter
 
 NAMESPACE = '/camera'
+FILM_FILE = 'overlay.mp4'
+_RESULTS = ('overlay_*.jpg', FILM_FILE, 'summary.json')
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,7 +68,7 @@ class PictureBook:
         self.pictures: list[str] = []
         self._output = output
         self._last: tuple[int, np.ndarray] | None = None
-        self.video_path = output / 'overlay.mp4' if options.video else None
+        self.video_path = output / FILM_FILE if options.video else None
         rate_hz = options.rate_hz or source.frame_rate_hz or 10.0
         self._video = VideoWriter(self.video_path, rate_hz) if self.video_path else None
 
@@ -101,6 +103,7 @@ def run_demo(source: FrameSource, options: DemoOptions) -> dict[str, Any]:
         PerceptionError: If the node does not start, or ends while frames are played. What had come until then is kept.
     """
     output = options.output
+    keep_apart(output, source.path, *_RESULTS)
     with claim_folder(output):
         return _run(source, options, output)
 
@@ -149,7 +152,7 @@ def _run(source: FrameSource, options: DemoOptions, output: Path) -> dict[str, A
         rclpy.try_shutdown()
     summary = summarise(player, source, seconds=seconds, pictures=book.pictures, interrupted=interrupted)
     (output / 'summary.json').write_text(json.dumps(summary, indent=2) + '\n')
-    seen = [*(['pictures'] if book.pictures else []), *(['overlay.mp4'] if (output / 'overlay.mp4').exists() else [])]
+    seen = [*(['pictures'] if book.pictures else []), *([FILM_FILE] if (output / FILM_FILE).exists() else [])]
     print_summary(summary, output, [*seen, 'summary.json', 'node.log'])
     if interrupted and interrupted != STOPPED:
         raise PerceptionError(interrupted)
@@ -161,7 +164,7 @@ def _run(source: FrameSource, options: DemoOptions, output: Path) -> dict[str, A
 def _clear(output: Path) -> None:
     """Remove what an earlier demo left in the folder."""
     try:
-        for old in (*output.glob('overlay_*.jpg'), output / 'overlay.mp4', output / 'summary.json'):
+        for old in (file for name in _RESULTS for file in output.glob(name)):
             old.unlink(missing_ok=True)
     except OSError as error:
         raise PerceptionError(f'Cannot write to --output {output}: {error}') from error
