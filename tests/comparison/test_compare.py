@@ -41,7 +41,7 @@ def write_replay(
     seed: int = 0,
     truth: Sequence[str] = ('masks', 'boxes'),
     annotated: range = range(FRAMES),
-    cores: int = 2,
+    machines: Sequence[str] = ('EPYC, 2 cores',),
     **settings: object,
 ) -> Path:
     """A replay whose masks are wrong in a share of their pixels, and whose only box is found where they are right."""
@@ -61,7 +61,8 @@ def write_replay(
         known |= {'boxes_xyxy': box, 'labels': np.array([0])} if 'boxes' in truth else {}
         evaluator.add(result, GroundTruth(**(known if index in annotated else {})), f'drive/front@{index}')
         agreement.append(meter.measure(result))
-        timing.add(index / 10, {stage: 10 + slow_ms + rng.random() for stage in STAGES})
+        times_ms = {stage: 10 + slow_ms + rng.random() for stage in STAGES}
+        timing.add(index / 10, times_ms, machines[index % len(machines)])
     provenance = {'network': f'net@{wrong}', **SETTINGS, 'recordings': [{'name': 'drive', 'sha256': 'd1'}]}
     report = ReplayReport(
         scores=evaluator.report(provenance | settings),
@@ -74,7 +75,7 @@ def write_replay(
     )
     folder.mkdir()
     (folder / REPORT_FILE).write_text(report.to_json())
-    timing.save(folder / TIMING_FILE, {'machine': 'x86_64', 'cores': cores})
+    timing.save(folder / TIMING_FILE, {'at': 'noon'})
     return folder
 
 
@@ -196,7 +197,11 @@ def test_unlike_truth_is_named(tmp_path: Path) -> None:
     ('unlike', 'said'),
     [
         ({'threads a frame': 1}, 'threads a frame is all in A and 1 in B'),
-        ({'device': 'cuda:0', 'cores': 16}, 'device is cpu in A and cuda:0 in B, cores is 2 in A and 16 in B'),
+        (
+            {'device': 'cuda:0', 'machines': ['EPYC, 16 cores, H100']},
+            'device is cpu in A and cuda:0 in B, machine is EPYC, 2 cores in A and EPYC, 16 cores, H100 in B',
+        ),
+        ({'machines': ['Xeon', 'EPYC']}, 'machine is EPYC, 2 cores in A and EPYC and Xeon in B'),
     ],
 )
 def test_latency_of_runs_made_in_unlike_ways_is_shown_without_a_verdict(
@@ -217,6 +222,22 @@ def test_latency_of_runs_made_in_unlike_ways_is_shown_without_a_verdict(
     page = (tmp_path / 'comparison.html').read_text()
     assert comparison.notes[0] in page
     assert '<span>worse</span><b>0 of ' in page
+
+
+def test_latency_on_machines_that_are_not_known_to_be_one_gets_no_verdict(tmp_path: Path) -> None:
+    fleet = ['EPYC', 'Xeon']
+    first = write_replay(tmp_path / 'a', wrong=0.3, machines=fleet)
+    second = write_replay(tmp_path / 'b', wrong=0.2, slow_ms=20.0, machines=fleet)
+    comparison = compare(first, second)
+    assert by_name(comparison.differences)['latency ms'].withheld == 'unlike runs'
+    assert 'the frames of each were looked at on EPYC and Xeon.' in comparison.notes[0]
+    for folder in (first, second):  # as older versions wrote it
+        document = json.loads((folder / TIMING_FILE).read_text())
+        del document['machines']
+        (folder / TIMING_FILE).write_text(json.dumps(document))
+    comparison = compare(first, second)
+    assert by_name(comparison.differences)['latency ms'].withheld == 'unlike runs'
+    assert 'a machine that timing.json does not name' in comparison.notes[0]
 
 
 def test_backends_and_precisions_may_be_compared_but_one_model_with_itself_tells_of_load(tmp_path: Path) -> None:

@@ -27,6 +27,7 @@ from perception.interfaces import StampedImage
 from perception.output_folder import claim_folder
 from perception.pipeline import Perceiver
 from perception.postprocess import PostprocessConfig
+from perception.replay.provenance import describe_machine
 from perception.replay.report import ReplayReport
 from perception.replay.run import RESULTS_FILE, SCORE_THRESHOLD
 from tests.bag.drawn_bags import FIRST_NS
@@ -100,6 +101,7 @@ def test_two_runs_write_the_same_bytes(replay: Any, bag: Path, tmp_path: Path) -
     timing = json.loads((tmp_path / 'a' / 'timing.json').read_text())
     assert timing['computed'] == FRAMES
     assert timing['latency_ms']['inference']['p50'] > 0
+    assert timing['machines'] == [describe_machine('cpu')]
     assert not (tmp_path / 'a' / RESULTS_FILE).exists()
 
 
@@ -406,8 +408,11 @@ def test_a_bag_that_is_damaged_gives_what_was_in_front_of_that(
     assert len(report.agreement) == 4
     assert '<h2>Only a part of the recording</h2>' in (tmp_path / 'a' / 'report.html').read_text()
     monkeypatch.undo()
-    assert replay(bag, 'a', '--resume') == 0
-    assert json.loads((tmp_path / 'a' / 'timing.json').read_text())['computed'] == FRAMES - 4
+    monkeypatch.setattr('perception.replay.run.describe_machine', lambda device: f'another, {device}')
+    assert replay(bag, 'a', '--resume', '--device', 'cpu') == 0
+    timing = json.loads((tmp_path / 'a' / 'timing.json').read_text())
+    assert timing['computed'] == FRAMES - 4
+    assert set(timing['machines']) == {describe_machine('cpu'), 'another, cpu'}
     assert 'taken over from the run before' in (tmp_path / 'a' / 'report.html').read_text()
 
 

@@ -29,7 +29,7 @@ def draw_result(seed: int, detections: int = 3) -> SceneResult:
 def test_a_result_comes_back_to_the_bit(tmp_path: Path, detections: int) -> None:
     result = draw_result(1, detections)
     with ResultStore(tmp_path / 'r.sqlite', {'run': 1}) as store:
-        store.put(0, 7, StoredResult.of(result))
+        store.put(0, 7, StoredResult.of(result, 'here'))
     with ResultStore(tmp_path / 'r.sqlite', {'run': 1}) as store:
         kept = store.get(0, 7)
         assert (store.get(0, 6), store.get(1, 7), len(store)) == (None, None, 1)
@@ -40,6 +40,7 @@ def test_a_result_comes_back_to_the_bit(tmp_path: Path, detections: int) -> None
         np.testing.assert_array_equal(getattr(found.detections, name), getattr(result.detections, name))
         assert getattr(found.detections, name).dtype == getattr(result.detections, name).dtype
     assert found.times_ms == result.times_ms
+    assert kept.machine == 'here'
 
 
 def test_another_run_is_refused_with_what_differs(tmp_path: Path) -> None:
@@ -56,9 +57,9 @@ def test_a_file_that_is_none_of_ours_is_refused(tmp_path: Path) -> None:
 
 def test_a_full_disk_is_said_and_what_was_kept_stays(tmp_path: Path) -> None:
     with ResultStore(tmp_path / 'r.sqlite', {}) as store:
-        store.put(0, 0, StoredResult.of(draw_result(0)))
+        store.put(0, 0, StoredResult.of(draw_result(0), 'here'))
         store._database.execute('PRAGMA max_page_count = 1')
-        large = StoredResult.of(draw_result(1, detections=20_000))
+        large = StoredResult.of(draw_result(1, detections=20_000), 'here')
         with pytest.raises(RecordingError, match=r'full.*free some space.*--resume'):
             store.put(0, 1, large)
         assert store.get(0, 0) is not None

@@ -37,10 +37,9 @@ Verdict = Literal['better', 'worse', 'no difference']
 
 _TRUTH = {'segmentation': ('truth_pixels', 'masks'), 'detection': ('boxes', 'boxes')}
 """Of each task, what a frame's score has only where its truth is annotated, and what that truth is."""
-_MACHINE = ('machine', 'cores')
-"""In timing.json: what latency hangs on, whatever the model."""
-_LOAD = ('threads a frame', 'device')
-"""In the report's provenance: the same. Backend and precision are not here, they may be what is compared."""
+_LOAD = ('threads a frame', 'device', 'machine')
+"""What latency hangs on, whatever the model; the machine is in timing.json, the others are in the report's provenance.
+Backend and precision are not here, they may be what is compared."""
 _MODEL = ('network', 'backend', 'precision', 'post-processing', 'versions')
 """In the report's provenance: what may be compared. With all of it the same, two latencies tell of no model."""
 _THRESHOLD = 'score threshold of pictures and agreement'
@@ -116,6 +115,11 @@ class _Side:
     """Where these frames stand in the report."""
     timing: dict[str, Any] | None
     """timing.json, if there is one."""
+
+    @property
+    def machines(self) -> list[str]:
+        """Those on which its frames were looked at; empty: timing.json does not say, as those of older versions."""
+        return (self.timing or {}).get('machines', [])
 
     def stage_ms(self, stage: str) -> np.ndarray:
         """(F,)"""
@@ -288,8 +292,10 @@ def _judge_latency(sides: Sequence[_Side]) -> tuple[str, str]:
     if lacking:
         verb = 'has' if len(lacking) == 1 else 'have'
         return 'no times', f'{" and ".join(lacking)} {verb} no {TIMING_FILE}, so latency is not compared.'
-    runs = [{**(side.timing or {}), **side.report.scores.provenance} for side in sides]
-    unlike = _unlike(runs, (*_LOAD, *_MACHINE))
+    runs = [{**side.report.scores.provenance, 'machine': _describe_machines(side)} for side in sides]
+    unlike = _unlike(runs, _LOAD)
+    if not unlike and any(len(side.machines) != 1 for side in sides):
+        unlike = f'the frames of each were looked at on {runs[0]["machine"]}'
     if unlike:
         return (
             'unlike runs',
@@ -299,6 +305,10 @@ def _judge_latency(sides: Sequence[_Side]) -> tuple[str, str]:
         same = 'Latency gets no verdict: A and B are the same model with the same settings'
         return 'same model', f'{same}, so what differs is the load of the machine.'
     return '', ''
+
+
+def _describe_machines(side: _Side) -> str:
+    return ' and '.join(side.machines) or 'a machine that timing.json does not name'
 
 
 def _unlike(runs: Sequence[dict[str, Any]], keys: Sequence[str]) -> str:

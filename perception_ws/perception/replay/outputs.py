@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import platform
 from collections import Counter
 from collections.abc import Iterable
 from datetime import datetime, timezone
@@ -32,7 +30,7 @@ def write_outputs(replay: Replay, checkpoint: Checkpoint, folder: Path) -> None:
     now = datetime.now(timezone.utc).isoformat(timespec='seconds')
     try:
         (folder / REPORT_FILE).unlink(missing_ok=True)
-        replay.timing.save(folder / TIMING_FILE, {'at': now, 'machine': platform.machine(), 'cores': os.cpu_count()})
+        replay.timing.save(folder / TIMING_FILE, {'at': now})
         write_replay_page(
             folder / PAGE_FILE,
             replay,

@@ -1,13 +1,18 @@
-"""What a report rests on: the bytes of the recording and of the checkpoint, the settings and the versions."""
+"""What a report rests on: the bytes of recording and checkpoint, settings and versions; what times rest on: the machine."""
 
 from __future__ import annotations
 
 import hashlib
+import os
+import platform
+import re
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+import torch
 from tqdm import tqdm
 
 import perception
@@ -61,6 +66,29 @@ def versions(libraries: Sequence[str] = LIBRARIES) -> dict[str, str]:
         except metadata.PackageNotFoundError:
             continue
     return found
+
+
+def describe_machine(device: str) -> str:
+    """What times hang on, whatever the model: the processor, how many cores we may use, and the GPU if it is one.
+
+    Args:
+        device: Where the network runs.
+    """
+    parts = [_processor(), f'{len(os.sched_getaffinity(0))} cores']
+    if device.startswith('cuda'):
+        parts.append(torch.cuda.get_device_name(device))
+    return ', '.join(parts)
+
+
+def _processor() -> str:
+    """The name of the board, where Linux knows one, as of a Jetson; else that of the processor."""
+    with suppress(OSError):
+        return Path('/proc/device-tree/model').read_text(encoding='utf-8').strip('\0\n ')
+    with suppress(OSError):
+        named = re.search(r'^model name\s*: (.+)$', Path('/proc/cpuinfo').read_text(encoding='utf-8'), re.MULTILINE)
+        if named:
+            return named.group(1)
+    return platform.processor() or platform.machine()
 
 
 def difference(before: Mapping[str, Any], now: Mapping[str, Any]) -> str:

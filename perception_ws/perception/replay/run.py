@@ -23,7 +23,7 @@ from perception.pipeline import Perceiver
 from perception.postprocess import PostprocessConfig
 from perception.replay.agreement import AgreementMeter, FrameAgreement
 from perception.replay.predictions import PredictionWriter
-from perception.replay.provenance import hash_recording, versions
+from perception.replay.provenance import describe_machine, hash_recording, versions
 from perception.replay.recordings import Recording, ReplayOptions, Stream, open_streams
 from perception.replay.report import BAD_TRUTH, Skip
 from perception.replay.store import ResultStore, StoredResult
@@ -190,7 +190,8 @@ def _look_at_all(
     outcome: RecordingReplay,
     on_frame: OnFrame,
 ) -> None:
-    recorder = _Recorder(outcome, writer, store, AgreementMeter(perceiver.labels, options.score_threshold))
+    meter = AgreementMeter(perceiver.labels, options.score_threshold)
+    recorder = _Recorder(outcome, writer, store, meter, describe_machine(perceiver.device))
 
     def look(read: _Read) -> tuple[SceneResult, StoredResult | None] | ImageError:
         kept = store.get(read.number, read.place)
@@ -254,11 +255,12 @@ class _Recorder:
     writer: PredictionWriter
     store: ResultStore
     meter: AgreementMeter
+    machine: str
 
     def record(self, read: _Read, result: SceneResult, kept: StoredResult | None) -> None:
         outcome, frame, clock = self.outcome, read.frame, perf_counter()
         if kept is None:
-            kept = StoredResult.of(result)
+            kept = StoredResult.of(result, self.machine)
             self.store.put(read.number, read.place, kept)
             outcome.timing.computed += 1
         if read.bad_truth:
@@ -278,7 +280,7 @@ class _Recorder:
         times_ms['write'], clock = _since(clock)
         outcome.recorded_ns.append(frame.stamp_ns)
         outcome.streams.append(read.number)
-        outcome.timing.add(read.at_s, times_ms)
+        outcome.timing.add(read.at_s, times_ms, kept.machine)
 
     def skip(self, read: _Read, reason: str, message: str) -> None:
         """Note a frame, or its truth, that could not be used."""

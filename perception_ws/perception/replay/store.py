@@ -32,10 +32,11 @@ class StoredResult:
     labels: bytes
     mask_png: bytes
     times_ms: str
+    machine: str
 
     @classmethod
-    def of(cls, result: SceneResult) -> StoredResult:
-        """Pack a result."""
+    def of(cls, result: SceneResult, machine: str) -> StoredResult:
+        """Pack a result, with the machine that its times are of."""
         found = result.detections
         _, png = cv2.imencode('.png', result.mask, [cv2.IMWRITE_PNG_COMPRESSION, 1])
         return cls(
@@ -44,6 +45,7 @@ class StoredResult:
             labels=found.labels.astype(np.int64).tobytes(),
             mask_png=png.tobytes(),
             times_ms=json.dumps(result.times_ms),
+            machine=machine,
         )
 
     def result(self) -> SceneResult:
@@ -83,7 +85,7 @@ class ResultStore:
             self._database.execute('CREATE TABLE IF NOT EXISTS run (identity TEXT)')
             self._database.execute(
                 'CREATE TABLE IF NOT EXISTS result (stream INTEGER, position INTEGER, boxes BLOB, scores BLOB, '
-                'labels BLOB, mask BLOB, times TEXT, PRIMARY KEY (stream, position))'
+                'labels BLOB, mask BLOB, times TEXT, machine TEXT, PRIMARY KEY (stream, position))'
             )
             row = self._database.execute('SELECT identity FROM run').fetchone()
             if row is None:
@@ -103,12 +105,13 @@ class ResultStore:
         """The result of a frame; None if it is not here yet."""
         with self._errors():
             row = self._database.execute(
-                'SELECT boxes, scores, labels, mask, times FROM result WHERE stream = ? AND position = ?',
+                'SELECT boxes, scores, labels, mask, times, machine FROM result WHERE stream = ? AND position = ?',
                 (stream, position),
             ).fetchone()
         if row is None:
             return None
-        return StoredResult(boxes_xyxy=row[0], scores=row[1], labels=row[2], mask_png=row[3], times_ms=row[4])
+        names = ('boxes_xyxy', 'scores', 'labels', 'mask_png', 'times_ms', 'machine')
+        return StoredResult(**dict(zip(names, row, strict=True)))
 
     def put(self, stream: int, position: int, result: StoredResult) -> None:
         """Keep the result of a frame.
@@ -116,10 +119,10 @@ class ResultStore:
         Raises:
             RecordingError: If the disk is full; what was kept before is intact.
         """
-        row = (result.boxes_xyxy, result.scores, result.labels, result.mask_png, result.times_ms)
+        row = (result.boxes_xyxy, result.scores, result.labels, result.mask_png, result.times_ms, result.machine)
         with self._errors():
             self._database.execute(
-                'INSERT OR REPLACE INTO result VALUES (?, ?, ?, ?, ?, ?, ?)', (stream, position, *row)
+                'INSERT OR REPLACE INTO result VALUES (?, ?, ?, ?, ?, ?, ?, ?)', (stream, position, *row)
             )
 
     def close(self) -> None:

@@ -25,15 +25,18 @@ class Timing:
         frames_s: When each frame was recorded, in seconds since the first of its stream.
         seconds: Wall time of the whole loop.
         computed: Frames that this run looked at; the others it took over.
+        machines: Those on which frames were looked at, see ``describe_machine``.
     """
 
     stages_ms: dict[str, list[float]] = field(default_factory=lambda: {stage: [] for stage in STAGES})
     frames_s: list[float] = field(default_factory=list)
     seconds: float = 0.0
     computed: int = 0
+    machines: set[str] = field(default_factory=set)
 
-    def add(self, at_s: float, times_ms: Mapping[str, float]) -> None:
+    def add(self, at_s: float, times_ms: Mapping[str, float], machine: str) -> None:
         """Take in one frame."""
+        self.machines.add(machine)
         self.frames_s.append(at_s)
         for stage, values in self.stages_ms.items():
             values.append(times_ms.get(stage, 0.0))
@@ -44,6 +47,7 @@ class Timing:
         for stage, values in self.stages_ms.items():
             values += other.stages_ms[stage]
         self.computed += other.computed
+        self.machines |= other.machines
 
     @property
     def latency_ms(self) -> list[float]:
@@ -70,6 +74,7 @@ class Timing:
         """Write it as JSON, beside what else differs from run to run."""
         document = {
             **about,
+            'machines': sorted(self.machines),
             'seconds': round(self.seconds, 3),
             'frames_per_s': round(self.frames_per_s, 3),
             'computed': self.computed,
