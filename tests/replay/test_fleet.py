@@ -160,6 +160,14 @@ def test_a_stopped_fleet_leaves_a_report_that_says_so(tiny_checkpoint_path: Path
     assert 0 < len(report.agreement) < 600
 
 
+def test_a_gpu_by_number_is_refused(
+    bags: list[Path], tiny_checkpoint_path: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert replay(bags[:1], tmp_path / 'a', tiny_checkpoint_path, '--ray', 'local', '--device', 'cuda:1') == 1
+    assert '--device cuda:1: a worker of a fleet sees only the GPU that Ray gives it' in capsys.readouterr().err
+    assert not (tmp_path / 'a').exists()
+
+
 @pytest.mark.timeout(120)
 def test_a_cluster_that_does_not_answer(bags: list[Path], tiny_checkpoint_path: Path, tmp_path: Path) -> None:
     command = [sys.executable, '-m', 'perception.cli', 'replay', bags[0], '--output', tmp_path / 'a']

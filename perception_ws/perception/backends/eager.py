@@ -1,5 +1,9 @@
 """PyTorch as it is: the reference that other backends are compared with."""
 
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
+
 import torch
 from torch import Tensor
 
@@ -7,6 +11,7 @@ from perception.errors import ConfigError, nearest
 from perception.interfaces import NetworkOutput, PerceptionNetwork
 
 PRECISIONS = {'fp32': torch.float32, 'bf16': torch.bfloat16, 'fp16': torch.float16}
+_settings_of_cuda = threading.Lock()
 
 
 def resolve_device(device: str) -> torch.device:
@@ -29,6 +34,27 @@ def resolve_device(device: str) -> torch.device:
             f'Device {device!r} was asked for, but PyTorch sees {torch.cuda.device_count()} CUDA GPUs here.'
         )
     return resolved
+
+
+@contextmanager
+def exact_arithmetic() -> Iterator[None]:
+    """On CUDA GPUs, compute fp32 as fp32, not with the ten bits of TF32 as PyTorch does convolutions, and always alike.
+
+    PyTorch's settings are of the whole process: one thread at a time has them, and they are restored behind it, so that
+    training is not slowed down.
+    """
+    matmul = torch.backends.cuda.matmul
+    with (
+        _settings_of_cuda,
+        torch.backends.cudnn.flags(
+            enabled=torch.backends.cudnn.enabled, benchmark=False, deterministic=True, allow_tf32=False
+        ),
+    ):
+        before, matmul.allow_tf32 = matmul.allow_tf32, False
+        try:
+            yield
+        finally:
+            matmul.allow_tf32 = before
 
 
 class EagerBackend:
@@ -59,8 +85,10 @@ class EagerBackend:
     def __call__(self, images: Tensor) -> NetworkOutput:
         """Run on (B, 3, H, W) uint8 images; returns when the result is there, so that times mean what they say."""
         images = images.to(self._device, non_blocking=True)
-        with torch.autocast(self._device.type, self._dtype, enabled=self._dtype is not torch.float32):
+        on_gpu = self._device.type == 'cuda'
+        autocast = torch.autocast(self._device.type, self._dtype, enabled=self._dtype is not torch.float32)
+        with exact_arithmetic() if on_gpu else nullcontext(), autocast:
             output = self._network(images)
-        if self._device.type == 'cuda':
+        if on_gpu:
             torch.cuda.synchronize(self._device)
         return output

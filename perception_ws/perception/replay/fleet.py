@@ -42,9 +42,11 @@ class Fleet:
     Attributes:
         address: ``local`` starts one on this machine, for as long as it is needed; else that of a running one, such as
             ``auto`` or ``10.0.0.1:6379``.
-        device: What a worker's network runs on; ``auto``: a GPU each, where the cluster has some.
+        device: What a worker's network runs on, ``auto``, ``cpu`` or ``cuda``; ``auto``: a GPU each, where the cluster
+            has some.
 
     Raises:
+        ConfigError: If the device is one of several GPUs.
         MissingDependencyError: If Ray is not installed.
     """
 
@@ -52,6 +54,10 @@ class Fleet:
     device: str = 'auto'
 
     def __post_init__(self) -> None:
+        if self.device.startswith('cuda:'):
+            raise ConfigError(
+                f'--device {self.device}: a worker of a fleet sees only the GPU that Ray gives it; give --device cuda.'
+            )
         _require_ray()
 
     def replay(

@@ -1,4 +1,4 @@
-"""What a report rests on: the bytes of recording and checkpoint, settings and versions; what times rest on: the machine."""
+"""What a report rests on: the bytes of recording and checkpoint, the settings, the versions; and times: the machine."""
 
 from __future__ import annotations
 
