@@ -7,6 +7,7 @@ Segmentation is lraspp_mobilenet_v3_large (Howard et al., "Searching for MobileN
 from scratch. They get the configuration's data (what is annotated for their task), augmentation, optimizer, class
 weights, average of weights, device, precision and threads, and torchvision's own losses for boxes. Their rate follows
 one cycle of the minutes. A run that was killed goes on with --resume; the time that it was not running does not count.
+Where a configuration starts from weights of ours, --weights gives the baseline its own of the run before.
 
 Shape letters: B images, C segmentation classes, H W rows and columns.
 """
@@ -175,9 +176,32 @@ class AnnotatedFor(SceneDataset):
         return f'{self._task} {self._all.fingerprint()}'
 
 
-def build_baseline(task: str, config: TrainingConfig, datasets: Sequence[SceneDataset]) -> Baseline:
-    """The network of a task, with random weights."""
+def build_baseline(
+    task: str, config: TrainingConfig, datasets: Sequence[SceneDataset], weights: Path | None = None
+) -> Baseline:
+    """The network of a task, with random weights or those of a file.
+
+    Raises:
+        ConfigError: If the file holds no weights of this baseline.
+    """
     torch.manual_seed(config.seed)
+    baseline = _build_network(task, config, datasets)
+    if weights is not None:
+        try:
+            baseline.load_state_dict(
+                {**torch.load(weights, map_location='cpu', weights_only=True), **_constants(baseline)}
+            )
+        except Exception as error:
+            raise ConfigError(f'--weights {weights}: expected weights.pt of a {task} baseline ({error}).') from error
+    return baseline
+
+
+def _constants(baseline: Baseline) -> dict[str, Tensor]:
+    """Buffers that are the configuration's and not learned."""
+    return {name: buffer for name, buffer in baseline.named_buffers() if name == 'class_weights'}
+
+
+def _build_network(task: str, config: TrainingConfig, datasets: Sequence[SceneDataset]) -> Baseline:
     if task == 'detection':
         return DetectionBaseline(CITYSCAPES_11_3, config.input_spec)
     loss = config.criterion.segmentation
@@ -225,9 +249,9 @@ def open_stream(
 
 
 def train_for(
-    minutes: float, task: str, config: TrainingConfig, folder: RunFolder
+    minutes: float, task: str, config: TrainingConfig, folder: RunFolder, weights: Path | None = None
 ) -> tuple[Baseline, dict[str, float]]:
-    """Train for so many minutes, less those of the folder's saved state.
+    """Train for so many minutes, less those of the folder's saved state, from random weights or those of a file.
 
     Returns:
         The averaged network in evaluation mode, and what was done.
@@ -245,7 +269,7 @@ def train_for(
         torch.set_num_threads(config.threads)
     fabric = build_fabric(config)
     chosen = choose_data(task, config)
-    baseline = build_baseline(task, config, [dataset for _, dataset in chosen])
+    baseline = build_baseline(task, config, [dataset for _, dataset in chosen], weights)
     baseline.to(fabric.device).to(memory_format=torch.channels_last).train()
     average = AveragedModel(baseline, multi_avg_fn=get_ema_multi_avg_fn(config.average_decay or 0.99), use_buffers=True)
     rate = max(phase.learning_rate for phase in config.phases)
@@ -329,6 +353,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     parser.add_argument('--task', choices=('segmentation', 'detection'), required=True)
     parser.add_argument('--minutes', type=float, required=True, help='of training')
+    parser.add_argument(
+        '--weights', type=Path, help='weights.pt of an earlier run to start from (default: random ones)'
+    )
     parser.add_argument('--split', default='test', help='of the validation data sets (default test)')
     parser.add_argument('--baseline-output', type=Path, default=Path('out/baseline'), help='default out/baseline')
     options, rest = parser.parse_known_args(arguments)
@@ -341,9 +368,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         config, resume = parse_arguments(rest)
         path = options.baseline_output / options.task
         values = {'minutes': options.minutes, 'task': options.task, **config_values(config)}
+        if config.start_from and options.weights is None:
+            raise ConfigError('The configuration starts from weights; give the baseline its own by --weights.')
         with RunFolder(path, values, resume=resume) as folder:
             folder.begin()
-            baseline, effort = train_for(options.minutes, options.task, config, folder)
+            baseline, effort = train_for(options.minutes, options.task, config, folder, options.weights)
         torch.save(baseline.state_dict(), path / 'weights.pt')
         effort['parameters'] = sum(parameter.numel() for parameter in baseline.parameters())
         for name, report in score(baseline, options.task, config, options.split).items():

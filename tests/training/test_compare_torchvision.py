@@ -7,12 +7,14 @@ import re
 import signal
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
+from perception.errors import ConfigError
 from perception.labels import CITYSCAPES_11_3
 from perception.metrics import Report
 from tests.ros.command_process import read_until
@@ -32,6 +34,14 @@ def test_a_baseline_is_trained_and_scored_on_its_own_task(config_file: Path, tmp
     assert effort['steps'] >= 1
     assert 2_000_000 < effort['parameters'] < 4_000_000
     report = Report.load(output / task / 'cityscapes-val.json')
+
+    weights = output / task / 'weights.pt'
+    config = replace(parse_arguments(['--config', str(config_file)])[0], seed=1)
+    again = build_baseline(task, config, [dataset for _, dataset in choose_data(task, config)], weights)
+    assert all(torch.equal(value, again.state_dict()[name]) for name, value in torch.load(weights).items())
+    other = {'segmentation': 'detection', 'detection': 'segmentation'}[task]
+    with pytest.raises(ConfigError, match=f'expected weights.pt of a {other} baseline'):
+        build_baseline(other, config, [dataset for _, dataset in choose_data(other, config)], weights)
     assert (report.segmentation.images > 0) == (task == 'segmentation')
     assert (report.detection.images > 0) == (task == 'detection')
 
@@ -129,6 +139,12 @@ def test_the_rate_rises_and_falls() -> None:
     assert max(rates) == rates[2] == 1
     assert rates[2:] == sorted(rates[2:], reverse=True)
     assert rates[-1] == pytest.approx(0)
+
+
+def test_a_start_from_weights_takes_the_baselines_own(config_file: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    options = ['--task', 'detection', '--minutes', '1', '--config', str(config_file), '--start_from', 'x.safetensors']
+    assert main(options) == 1
+    assert 'give the baseline its own by --weights' in capsys.readouterr().err
 
 
 def test_minutes_must_be_above_zero(config_file: Path, capsys: pytest.CaptureFixture[str]) -> None:
