@@ -17,7 +17,7 @@ class ShapeError(PerceptionError):
 
 
 class ImageError(PerceptionError):
-    """An image or image message cannot be decoded.
+    """An image or image message cannot be decoded, or a network's answer to it cannot be used.
 
     Attributes:
         reason: A short fixed word (for example ``wrong_step``) under which the drop is counted.
