@@ -1,5 +1,6 @@
 """Checkpoints: every network survives the file, and every bad file is refused with one clear message."""
 
+import errno
 import json
 import os
 import pickle
@@ -151,11 +152,10 @@ def test_a_new_checkpoint_replaces_the_old_one(written: Path, tmp_path: Path) ->
     assert weights_equal(load_checkpoint(path).network, draw_network('interdependent_small', seed=2))
 
 
-def fail_in_the_middle(path: Path, content: bytes) -> int:
-    """A Path.write_bytes on a disk that fills up."""
-    with path.open('wb') as file:
-        file.write(content[: len(content) // 2])
-    raise OSError(28, 'No space left on device')
+def fail_in_the_middle(descriptor: int) -> None:
+    """An os.fsync on a disk that fills up."""
+    os.truncate(descriptor, 100)
+    raise OSError(errno.ENOSPC, 'No space left on device')
 
 
 def refuse_to_replace(path: Path, target: Path) -> Path:
@@ -163,11 +163,12 @@ def refuse_to_replace(path: Path, target: Path) -> Path:
 
 
 @pytest.mark.parametrize(
-    ('method', 'failure'),
-    [('write_bytes', fail_in_the_middle), ('replace', refuse_to_replace)],
-    ids=lambda value: str(value),
+    ('where', 'method', 'failure'),
+    [(os, 'fsync', fail_in_the_middle), (Path, 'replace', refuse_to_replace)],
+    ids=['full disk', 'no right'],
 )
 def test_failed_write_keeps_the_old_file(
+    where: Any,
     method: str,
     failure: Callable[..., Any],
     written: Path,
@@ -177,7 +178,7 @@ def test_failed_write_keeps_the_old_file(
 ) -> None:
     path = tmp_path / 'best.safetensors'
     shutil.copy(written, path)
-    monkeypatch.setattr(Path, method, failure)
+    monkeypatch.setattr(where, method, failure)
     with pytest.raises(CheckpointError, match=r'Cannot write the checkpoint .*best\.safetensors'):
         save_checkpoint(path, draw_network('interdependent_small', seed=2))
     monkeypatch.undo()
