@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from perception.errors import ConfigError, ImageError
+from perception.errors import ConfigError, NotFiniteError
 from perception.image import FrameGeometry, plan_geometry
 from perception.interfaces import UNLABELLED, Detections, InputSpec, NetworkOutput
 from perception.postprocess import PostprocessConfig, postprocess
@@ -320,7 +320,7 @@ def test_an_output_that_is_not_finite_is_no_empty_scene(
     postprocess(output, [IDENTITY] * 2, config, class_activation=activation)
     broken = getattr(output, field).clone()
     broken[place] = value
-    with pytest.raises(ImageError, match=f'gave {said} that are not finite') as caught:
+    with pytest.raises(NotFiniteError, match=f'gave {said} that are not finite') as caught:
         postprocess(output._replace(**{field: broken}), [IDENTITY] * 2, config, class_activation=activation)
     assert caught.value.reason == 'not_finite'
 

@@ -17,7 +17,7 @@ class ShapeError(PerceptionError):
 
 
 class ImageError(PerceptionError):
-    """An image or image message cannot be decoded, or a network's answer to it cannot be used.
+    """An image or image message cannot be decoded, or looked at.
 
     Attributes:
         reason: A short fixed word (for example ``wrong_step``) under which the drop is counted.
@@ -26,6 +26,13 @@ class ImageError(PerceptionError):
     def __init__(self, reason: str, message: str) -> None:
         super().__init__(message)
         self.reason = reason
+
+
+class NotFiniteError(ImageError):
+    """What a network says of an image is no number; the image is not at fault."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__('not_finite', message)
 
 
 class CheckpointError(PerceptionError):

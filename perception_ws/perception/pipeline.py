@@ -57,7 +57,7 @@ class Perceiver:
 
         Raises:
             ShapeError: If the array is not such an image.
-            ImageError: ``not_finite``, if the network's output is not.
+            NotFiniteError: If the network's output is not finite.
         """
         return self.perceive([image], [order], with_confidence=with_confidence)[0]
 
@@ -72,7 +72,7 @@ class Perceiver:
 
         Raises:
             ShapeError: If one of the arrays is not such an image.
-            ImageError: ``not_finite``, if the network's output for one of them is not.
+            NotFiniteError: If the network's output for one of them is not finite.
         """
         if not images:
             return []

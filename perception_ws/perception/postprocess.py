@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from perception.boxes import class_wise_suppression
-from perception.errors import ConfigError, ImageError
+from perception.errors import ConfigError, NotFiniteError
 from perception.image import FrameGeometry
 from perception.interfaces import UNLABELLED, Detections, NetworkOutput, SceneResult
 
@@ -66,7 +66,7 @@ def postprocess(
         with_confidence: Also the probability of the best class per pixel, as 8 bits.
 
     Raises:
-        ImageError: If the output is not finite, reason ``not_finite``: it would look like an image without objects.
+        NotFiniteError: If the output is not finite: it would look like an image without objects.
     """
     scores = _class_scores(output, class_activation)
     masks, confidences = _masks(output.mask_logits.float(), with_confidence)
@@ -127,8 +127,7 @@ def _detections(boxes: Tensor, scores: Tensor, geometry: FrameGeometry, config: 
 def _check_finite(name: str, best: Tensor) -> None:
     """Refuse NaN and infinities among the best; max and topk hand every NaN on, so none hides behind them."""
     if not best.sum().isfinite():  # a sum is, if all are, and takes a fraction of the time of asking each
-        raise ImageError(
-            'not_finite',
+        raise NotFiniteError(
             f'The network gave {name} that are not finite for this image. Its weights may be damaged, or too large for '
             'the precision: try fp32.',
         )

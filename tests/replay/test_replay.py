@@ -22,7 +22,7 @@ from perception.bag.recording import deserialize, open_recording
 from perception.bag.writer import BagWriter
 from perception.checkpoint import load_checkpoint
 from perception.cli import main
-from perception.errors import ImageError
+from perception.errors import NotFiniteError
 from perception.interfaces import StampedImage
 from perception.output_folder import claim_folder
 from perception.pipeline import Perceiver
@@ -337,7 +337,7 @@ def test_a_frame_that_the_network_fails_on_is_listed_and_the_rest_is_scored(
 
     def fail_on_one(self: Perceiver, image: np.ndarray) -> Any:
         if np.array_equal(image, broken.image_rgb):
-            raise ImageError('not_finite', 'The network gave a mask that is not finite.')
+            raise NotFiniteError('The network gave a mask that is not finite.')
         return look(self, image)
 
     broken = list(read_frames(bag))[3]

@@ -104,6 +104,30 @@ def test_a_node_goes_on_without_memory_and_ends_without_a_gpu(
     assert 'cuda:0 is lost to this process, start it anew: CUDA error: unspecified launch failure' in said
 
 
+BROKEN_NETWORK = """
+from perception.errors import NotFiniteError
+def fail(*_, **__):
+    raise NotFiniteError('The network gave mask that are not finite.')
+Perceiver.warm_up, Perceiver.__call__ = lambda *_: None, fail
+"""
+
+
+def test_a_network_without_finite_answers_is_not_the_cameras_fault(
+    user: UserNode, tiny_checkpoint_path: Path, tmp_path: Path
+) -> None:
+    timeout = 'diagnostics.timeout_ms:=500.0'
+    with sabotaged_node(BROKEN_NETWORK, tmp_path / 'flag', tiny_checkpoint_path, timeout):
+        user.wait_until_served()
+
+        def told() -> str:
+            statuses = [message.status[0] for message in user.received['/diagnostics']]
+            return next((each.message for each in statuses if 'not finite' in each.message), '')
+
+        message = send_until(user, told, 'the diagnostics to say so')
+    assert message.startswith('frames come, but none was answered for ')
+    assert message.endswith(' s; not_finite: The network gave mask that are not finite.')
+
+
 HANGING = """
 camera_node.INFERENCE_TIMEOUT_S = 0.2
 def hang(camera):

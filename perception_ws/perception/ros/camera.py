@@ -20,7 +20,7 @@ from std_msgs.msg import Header
 from vision_msgs.msg import Detection2DArray, LabelInfo, VisionInfo
 
 from perception.drawing import color_mask, draw_overlay
-from perception.errors import ImageError
+from perception.errors import ImageError, NotFiniteError
 from perception.image_messages import DecodedImage, decode_compressed_image, decode_image
 from perception.interfaces import SceneResult
 from perception.pipeline import Perceiver
@@ -149,7 +149,7 @@ class Camera:
             try:
                 self._answer(message)
             except ImageError as error:
-                self._drop_bad_image(error)
+                self._drop(error)
             except Exception as error:
                 if not self._node.context.ok():  # nothing can be published any more, and nobody waits for it
                     return
@@ -189,9 +189,11 @@ class Camera:
             f'({self.incompatible_qos}): nothing will arrive from it. Set input_qos to best_effort.'
         )
 
-    def _drop_bad_image(self, error: ImageError) -> None:
-        self.last_bad_image = str(error)
-        if self.statistics.count_failed(Failure(reason=error.reason, detail=str(error), bad_image=True)) == 1:
+    def _drop(self, error: ImageError) -> None:
+        bad_image = not isinstance(error, NotFiniteError)
+        if bad_image:
+            self.last_bad_image = str(error)
+        if self.statistics.count_failed(Failure(reason=error.reason, detail=str(error), bad_image=bad_image)) == 1:
             self._node.get_logger().warning(f'Dropped an image ({error.reason}): {error} Further ones are counted.')
 
     def _answer(self, message: Image | CompressedImage) -> None:
