@@ -47,7 +47,9 @@ def _weights(folder: Path) -> dict[str, torch.Tensor]:
     return load_file(folder / 'last.safetensors')
 
 
-def test_killed_and_resumed_run_ends_with_the_same_bits(config_file: Path, tmp_path: Path) -> None:
+def test_killed_and_resumed_run_ends_with_the_same_bits(
+    config_file: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     # States between records, and validations between both: losses that were not written down yet are not lost.
     rhythm = ('--log_every', '3', '--save_every', '2', '--validate_every', '4')
     whole = train(_config(config_file, '--output', str(tmp_path / 'whole'), *rhythm))
@@ -62,6 +64,7 @@ def test_killed_and_resumed_run_ends_with_the_same_bits(config_file: Path, tmp_p
     assert 2 <= torch.load(killed / 'state.pt', weights_only=True)['step'] < 13
 
     train(_config(config_file, '--output', str(killed), *rhythm), resume=True)
+    assert 'not what this run began with' not in caplog.text
     expected, found = _weights(whole), _weights(killed)
     assert expected.keys() == found.keys()
     assert all(torch.equal(expected[name], found[name]) for name in expected)
