@@ -8,8 +8,6 @@ from scratch. They get the configuration's data (what is annotated for their tas
 weights, average of weights, device, precision and threads, and torchvision's own losses for boxes. Their rate follows
 one cycle of the minutes. A run that was killed goes on with --resume; the time that it was not running does not count.
 Where a configuration starts from weights of ours, --weights gives the baseline its own of the run before.
-
-Shape letters: B images, C segmentation classes, H W rows and columns.
 """
 
 from __future__ import annotations
@@ -19,134 +17,36 @@ import json
 import math
 import sys
 import time
-from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
 
-import cv2
-import numpy as np
 import torch
-from torch import Tensor, nn
-from torch.nn import functional as F
 from torch.optim import Optimizer
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
-from torchvision.models.detection import ssdlite320_mobilenet_v3_large
-from torchvision.models.segmentation import lraspp_mobilenet_v3_large
 from tqdm import tqdm
 
 from perception.errors import ConfigError, PerceptionError
-from perception.interfaces import Detections, GroundTruth, InputSpec, LabelSpace, SceneResult
+from perception.interfaces import GroundTruth
 from perception.labels import CITYSCAPES_11_3
 from perception.metrics import Evaluator, Report
 from perception.metrics.tables import format_report
 from perception.output_folder import StopRequest
+from training.baselines import Baseline, build_baseline
 from training.configuration import DataConfig, TrainingConfig, config_values, parse_arguments
-from training.data.batch import Batch
 from training.data.cache import prepare_cache
 from training.data.dataset import SceneDataset
-from training.data.sample import Sample, send
+from training.data.sample import Sample
 from training.data.stream import TrainingStream
 from training.data.transforms import TrainTransform
 from training.distributed import build_fabric
 from training.errors import TrainingError
-from training.evaluate import SCORE_THRESHOLD, prepare_scene
+from training.evaluate import prepare_scene
 from training.preparation import open_dataset
 from training.run_folder import RunFolder
-from training.segmentation_loss import SegmentationLossConfig, count_pixels, resolve_class_weights
 
 WARM_UP = 0.1
-
-
-class Baseline(nn.Module, ABC):
-    """A network of torchvision behind what the comparison needs.
-
-    Args:
-        labels: Classes.
-        spec: Input size and normalisation.
-    """
-
-    network: nn.Module
-
-    def __init__(self, labels: LabelSpace, spec: InputSpec) -> None:
-        super().__init__()
-        self.labels, self.spec = labels, spec
-
-    @abstractmethod
-    def loss(self, batch: Batch) -> Tensor:
-        """The scalar to descend on."""
-
-    @abstractmethod
-    def look(self, image_rgb: np.ndarray) -> SceneResult:
-        """What it sees in (H, W, 3) uint8, in the pixels of the image."""
-
-    @property
-    def device(self) -> torch.device:
-        return next(self.parameters()).device
-
-    def normalise(self, images: Tensor) -> Tensor:
-        """(B, 3, H, W) uint8 -> float, on the network's device."""
-        mean, std = (send(torch.tensor(of), self.device) for of in (self.spec.mean_rgb, self.spec.std_rgb))
-        return (send(images, self.device).float() - mean.view(3, 1, 1)) / std.view(3, 1, 1)
-
-
-class SegmentationBaseline(Baseline):
-    """lraspp_mobilenet_v3_large, 3.2 million parameters."""
-
-    def __init__(self, labels: LabelSpace, spec: InputSpec, loss: SegmentationLossConfig) -> None:
-        super().__init__(labels, spec)
-        classes = len(labels.segmentation)
-        self.network = lraspp_mobilenet_v3_large(weights=None, weights_backbone=None, num_classes=classes)
-        self.register_buffer('class_weights', torch.tensor(loss.class_weights) if loss.class_weights else None)
-
-    def loss(self, batch: Batch) -> Tensor:
-        target = send(torch.stack([sample.mask for sample in batch if sample.mask is not None]), self.device)
-        logits = self.network(self.normalise(batch.images))['out']
-        return F.cross_entropy(logits, target.long(), weight=self.get_buffer('class_weights'), ignore_index=255)
-
-    @torch.inference_mode()
-    def look(self, image_rgb: np.ndarray) -> SceneResult:
-        height, width = self.spec.image_hw
-        small = cv2.resize(image_rgb, (width, height), interpolation=cv2.INTER_LINEAR)
-        images = torch.from_numpy(small).permute(2, 0, 1)[None]
-        mask = self.network(self.normalise(images))['out'].argmax(1)[0].to(torch.uint8).cpu().numpy()
-        size = (image_rgb.shape[1], image_rgb.shape[0])
-        return SceneResult(detections=_nothing(), mask=cv2.resize(mask, size, interpolation=cv2.INTER_NEAREST_EXACT))
-
-
-class DetectionBaseline(Baseline):
-    """ssdlite320_mobilenet_v3_large, 2.2 million parameters for three classes; it resizes every image to 320x320."""
-
-    def __init__(self, labels: LabelSpace, spec: InputSpec) -> None:
-        super().__init__(labels, spec)
-        self.network = ssdlite320_mobilenet_v3_large(
-            weights=None, weights_backbone=None, num_classes=1 + len(labels.detection), score_thresh=SCORE_THRESHOLD
-        )
-
-    def loss(self, batch: Batch) -> Tensor:
-        targets = [
-            {'boxes': send(sample.boxes, self.device), 'labels': send(sample.labels + 1, self.device)}  # 0: background
-            for sample in batch
-            if sample.boxes is not None and sample.labels is not None
-        ]
-        losses = self.network(list(send(batch.images, self.device).float() / 255), targets)
-        return torch.stack(list(losses.values())).sum()
-
-    @torch.inference_mode()
-    def look(self, image_rgb: np.ndarray) -> SceneResult:
-        image = send(torch.from_numpy(image_rgb), self.device).permute(2, 0, 1).float() / 255
-        found = {name: values.cpu() for name, values in self.network([image])[0].items()}
-        detections = Detections(
-            boxes_xyxy=found['boxes'].numpy().astype(np.float32),
-            scores=found['scores'].numpy().astype(np.float32),
-            labels=found['labels'].numpy() - 1,
-        )
-        return SceneResult(detections=detections, mask=np.zeros(image_rgb.shape[:2], np.uint8))
-
-
-def _nothing() -> Detections:
-    return Detections(boxes_xyxy=np.zeros((0, 4), np.float32), scores=np.zeros(0, np.float32), labels=np.zeros(0, int))
 
 
 class AnnotatedFor(SceneDataset):
@@ -174,41 +74,6 @@ class AnnotatedFor(SceneDataset):
 
     def fingerprint(self) -> str:
         return f'{self._task} {self._all.fingerprint()}'
-
-
-def build_baseline(
-    task: str, config: TrainingConfig, datasets: Sequence[SceneDataset], weights: Path | None = None
-) -> Baseline:
-    """The network of a task, with random weights or those of a file.
-
-    Raises:
-        ConfigError: If the file holds no weights of this baseline.
-    """
-    torch.manual_seed(config.seed)
-    baseline = _build_network(task, config, datasets)
-    if weights is not None:
-        try:
-            baseline.load_state_dict(
-                {**torch.load(weights, map_location='cpu', weights_only=True), **_constants(baseline)}
-            )
-        except Exception as error:
-            raise ConfigError(f'--weights {weights}: expected weights.pt of a {task} baseline ({error}).') from error
-    return baseline
-
-
-def _constants(baseline: Baseline) -> dict[str, Tensor]:
-    """Buffers that are the configuration's and not learned."""
-    return {name: buffer for name, buffer in baseline.named_buffers() if name == 'class_weights'}
-
-
-def _build_network(task: str, config: TrainingConfig, datasets: Sequence[SceneDataset]) -> Baseline:
-    if task == 'detection':
-        return DetectionBaseline(CITYSCAPES_11_3, config.input_spec)
-    loss = config.criterion.segmentation
-    if loss.class_weights == 'balanced':
-        masks = (sample.mask for dataset in datasets for sample in dataset if sample.mask is not None)
-        loss = resolve_class_weights(loss, count_pixels(masks, len(CITYSCAPES_11_3.segmentation)))
-    return SegmentationBaseline(CITYSCAPES_11_3, config.input_spec, loss)
 
 
 def choose_data(task: str, config: TrainingConfig) -> list[tuple[DataConfig, SceneDataset]]:

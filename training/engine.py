@@ -6,7 +6,6 @@ from s. So the state that is saved holds weights, optimizer and step, and nothin
 
 from __future__ import annotations
 
-import resource
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -30,6 +29,7 @@ from training.data.dataset import SceneDataset
 from training.data.mixture import seed_of
 from training.distributed import any_process, sum_over_processes, synchronise_batch_norm
 from training.errors import TrainingError
+from training.meter import Meter
 from training.phases import Phase, build_optimizer, freeze_all_but, set_training_mode, weigh_losses
 from training.preparation import Start, open_stream
 from training.run_folder import LAST, RunFolder, describe_environment
@@ -274,52 +274,6 @@ class Trainer:
             # A run's figures repeat only if the runs before it are known, too.
             provenance['started_from'] = self.start.started_from
         save_checkpoint(self.folder.path / name, network, provenance)
-
-
-class Meter:
-    """Means of losses and the speed since the last record.
-
-    Args:
-        losses: Sums that an interrupted run had come to.
-        steps: Of so many steps.
-    """
-
-    def __init__(self, losses: Mapping[str, Tensor] | None = None, steps: int = 0) -> None:
-        self.losses, self.steps = dict(losses or {}), steps
-        self.restart_clock()
-
-    def restart_clock(self) -> None:
-        """Measure speed from now on; what was in between does not count."""
-        self._images, self._waited_s = 0, 0.0
-        self._start = time.perf_counter()
-
-    def wait(self, seconds: float) -> None:
-        self._waited_s += seconds
-
-    def add(self, losses: dict[str, Tensor], images: int) -> None:
-        # Added on the device: reading each value would make the GPU wait.
-        for name, loss in losses.items():
-            self.losses[name] = self.losses.get(name, torch.zeros_like(loss)) + loss.detach()
-        self.steps += 1
-        self._images += images
-
-    def record(self) -> dict[str, Any]:
-        """Mean losses, images a second, share of the time spent waiting for data, and memory; then a new stretch."""
-        seconds = time.perf_counter() - self._start
-        cuda = any(loss.is_cuda for loss in self.losses.values())  # a machine with a GPU may train on its CPU
-        record = {
-            'losses': {name: float(value) / self.steps for name, value in self.losses.items()},
-            'images_per_s': round(self._images / seconds, 2),
-            'waiting_share': round(self._waited_s / seconds, 4),
-            'memory_mib': round(
-                torch.cuda.max_memory_allocated() / 2**20
-                if cuda
-                else resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**10
-            ),
-        }
-        self.losses, self.steps = {}, 0
-        self.restart_clock()
-        return record
 
 
 def _average_of(network: PerceptionNetwork, decay: float) -> AveragedModel | None:

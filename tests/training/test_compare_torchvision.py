@@ -19,7 +19,8 @@ from perception.labels import CITYSCAPES_11_3
 from perception.metrics import Report
 from tests.ros.command_process import read_until
 from tests.second_device import second_device
-from training.compare_torchvision import AnnotatedFor, build_baseline, choose_data, main, one_cycle, open_stream
+from training.baselines import build_baseline
+from training.compare_torchvision import AnnotatedFor, choose_data, main, one_cycle, open_stream
 from training.configuration import parse_arguments
 from training.data.dataset import SceneDataset
 from training.data.sample import Sample

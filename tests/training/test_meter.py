@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from training.engine import Meter
+from training.meter import Meter
 
 
 def test_neither_a_validation_nor_a_kill_takes_losses_out_of_a_mean() -> None:
