@@ -67,6 +67,16 @@ def send_until(user: UserNode, condition: Callable[[], Any], what: str) -> Any:
     return user.wait_until(send, what)
 
 
+def send_until_told(user: UserNode, words: str) -> str:
+    """Play a camera until the diagnostics say something with these words; what they say."""
+
+    def told() -> str:
+        statuses = [message.status[0] for message in user.received['/diagnostics']]
+        return next((each.message for each in statuses if words in each.message), '')
+
+    return send_until(user, told, f'the diagnostics to say {words!r}')
+
+
 FAILING_GPU = """
 def fail(*_, **__):
     raise RuntimeError('CUDA error: unspecified launch failure' if flag.exists() else 'CUDA out of memory')
@@ -87,12 +97,7 @@ def test_a_node_goes_on_without_memory_and_ends_without_a_gpu(
     flag = tmp_path / 'flag'
     with sabotaged_node(FAILING_GPU, flag, tiny_checkpoint_path, 'diagnostics.timeout_ms:=500.0') as process:
         user.wait_until_served()
-
-        def told() -> str:
-            statuses = [message.status[0] for message in user.received['/diagnostics']]
-            return next((each.message for each in statuses if 'internal_error' in each.message), '')
-
-        message = send_until(user, told, 'the diagnostics to say so')
+        message = send_until_told(user, 'internal_error')
         assert message.startswith('frames come, but none was answered for ')
         assert message.endswith(' s; internal_error: CUDA out of memory')
         assert process.poll() is None
@@ -118,12 +123,7 @@ def test_a_network_without_finite_answers_is_not_the_cameras_fault(
     timeout = 'diagnostics.timeout_ms:=500.0'
     with sabotaged_node(BROKEN_NETWORK, tmp_path / 'flag', tiny_checkpoint_path, timeout):
         user.wait_until_served()
-
-        def told() -> str:
-            statuses = [message.status[0] for message in user.received['/diagnostics']]
-            return next((each.message for each in statuses if 'not finite' in each.message), '')
-
-        message = send_until(user, told, 'the diagnostics to say so')
+        message = send_until_told(user, 'not finite')
     assert message.startswith('frames come, but none was answered for ')
     assert message.endswith(' s; not_finite: The network gave mask that are not finite.')
 
