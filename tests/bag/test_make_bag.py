@@ -20,6 +20,7 @@ from perception.bag.writer import BagWriter
 from perception.errors import DatasetError, RecordingError
 from perception.interfaces import GroundTruth, LabelClass
 from perception.labels import CITYSCAPES_11_3
+from perception.truth.index_maps import ImageSize
 from tests.bag.drawn_bags import FIRST_NS, draw_frame
 from tests.training.data.drawn_layouts import HW, draw_camvid, draw_cityscapes, write_picture
 
@@ -201,6 +202,30 @@ def test_an_annotation_without_its_image_is_named(labelled: Path) -> None:
     folder.files[1].image.unlink()
     with pytest.raises(DatasetError, match=rf'{folder.files[1].annotation.name} has no image'):
         labelled_frames(open_labelled(labelled), 10.0)
+
+
+def test_annotations_come_in_the_order_in_which_a_person_counts(tmp_path: Path) -> None:
+    for city, number in (('b_10', 1), ('b_9', 12), ('b_9', 2), ('b_9', 1)):
+        folder = tmp_path / 'gtFine' / 'val' / city
+        write_picture(folder / f'frame_{number}_gtFine_labelIds.png', np.full(HW, 7, np.uint8))
+    found = [(file.annotation.parent.name, file.stem) for file in open_labelled(tmp_path).files]
+    assert found == [('b_9', 'frame_1'), ('b_9', 'frame_2'), ('b_9', 'frame_12'), ('b_10', 'frame_1')]
+
+
+def test_masks_in_cityscapes_layout_are_truth_without_any_instances(tmp_path: Path) -> None:
+    draw_cityscapes(tmp_path)
+    instances = sorted(tmp_path.glob('gtFine/*/*/*_instanceIds.png'))
+    instances[0].unlink()
+    folder = open_labelled(tmp_path)
+    assert folder.boxes
+    with pytest.raises(DatasetError, match='instanceIds.png is missing'):
+        folder.files[0].read(ImageSize('image', HW))
+    for path in instances[1:]:
+        path.unlink()
+    folder = open_labelled(tmp_path)
+    assert not folder.boxes
+    truth = folder.files[0].read(ImageSize('image', HW))
+    assert truth.mask is not None and truth.boxes_xyxy is None
 
 
 def test_stamps_are_read_out_of_names(tmp_path: Path) -> None:

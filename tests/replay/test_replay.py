@@ -167,6 +167,28 @@ def test_truth_in_a_folder_by_stamp_scores_the_frames_that_have_one(replay: Any,
     assert [frame.mean_iou is not None for frame in report.scores.frames] == [False, True, False, True]
 
 
+def test_truth_of_images_is_found_by_their_names(replay: Any, tmp_path: Path) -> None:
+    # Names that end like a time, as cameras and phones give them, are no stamps of these frames.
+    for number in range(4):
+        write_picture(tmp_path / 'images' / f'IMG_2023120410153{number}.png', np.full((40, 64, 3), number, np.uint8))
+    for number, index in ((1, 3), (3, 4)):
+        path = tmp_path / 'labels' / 'testannot' / f'IMG_2023120410153{number}.png'
+        write_picture(path, np.full((40, 64), index, np.uint8))
+    assert replay(tmp_path / 'images', 'a', '--truth', tmp_path / 'labels') == 0
+    report = report_of(tmp_path / 'a')
+    names = report.scores.segmentation.classes
+    found = [frame.truth_pixels and names[int(np.argmax(frame.truth_pixels))] for frame in report.scores.frames]
+    assert found == [None, 'road', None, 'sidewalk']
+    assert report.truth[0].startswith('camvid test by name')
+
+
+def test_frames_of_a_bag_have_no_names(
+    replay: Any, bag: Path, data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert replay(bag, 'a', '--truth', data, '--truth-match', 'name') == 1
+    assert 'is no folder of images' in capsys.readouterr().err
+
+
 def test_without_truth_there_are_statistics_and_agreement(replay: Any, bag: Path, tmp_path: Path) -> None:
     assert replay(bag, 'a', '--truth', 'none') == 0
     report = report_of(tmp_path / 'a')
@@ -250,7 +272,9 @@ def test_truth_that_fits_no_frame_is_no_success(
     for number, file in enumerate(sorted((tmp_path / 'other' / 'testannot').iterdir())):
         file.rename(file.with_name(f'{FIRST_NS + 7 + number}.png'))
     assert replay(bag, 'a', *options) == 1
-    assert f'None of the {FRAMES} frames has a truth (camvid test by stamp' in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert re.search(rf'None of the {FRAMES} frames \(stamps \d+ to \d+ ns\) has a truth \(camvid test by stamp', said)
+    assert 'match by order' in said
     assert replay(bag, 'b', '--truth', 'none') == 0  # none was wanted
 
 

@@ -3,8 +3,8 @@
     CamVid       <root>/<split>/<stem>.jpg or .png, <root>/<split>annot/<stem>.png
     Cityscapes   <root>/leftImg8bit/<split>/<city>/..., <root>/gtFine/<split>/<city>/...
 
-Truth can also be matched to a recording of the same images: by the stamp that each annotation's name ends with, in ns,
-or else by order.
+Truth can also be matched to a recording of the same images: by the name of the image, by the stamp that each
+annotation's name ends with, in ns, or by order.
 """
 
 from __future__ import annotations
@@ -17,13 +17,14 @@ from pathlib import Path
 from typing import Literal
 
 from perception.bag.frames import IMAGE_SUFFIXES, list_images
+from perception.bag.source import counting_order
 from perception.errors import DatasetError, RecordingError
 from perception.interfaces import GroundTruth
 from perception.truth import CamVidAnnotations, CityscapesAnnotations
 from perception.truth.cityscapes import INSTANCES_END, LABELS_END
 from perception.truth.index_maps import ImageSize
 
-Match = Literal['stamp', 'order']
+Match = Literal['name', 'stamp', 'order']
 _CITYSCAPES_IMAGE_END = '_leftImg8bit'
 _SPLITS = ('test', 'val', 'train')
 
@@ -39,9 +40,14 @@ class LabelledFile:
     """What else it is read from."""
 
     @property
+    def stem(self) -> str:
+        """Its name without the ending: what its image is named by."""
+        return self.annotation.name.removesuffix(LABELS_END).removesuffix('.png')
+
+    @property
     def stamp_ns(self) -> int | None:
         """The number that ends its name, if that has the length of a time in ns."""
-        found = re.search(r'(\d{12,19})$', self.annotation.name.removesuffix(LABELS_END).removesuffix('.png'))
+        found = re.search(r'(\d{12,19})$', self.stem)
         return int(found.group(1)) if found else None
 
 
@@ -51,6 +57,7 @@ class LabelledFolder:
 
     Attributes:
         layout: ``camvid`` or ``cityscapes``.
+        boxes: Whether there are boxes, too: not in Cityscapes layout without a single instanceIds.
         weak_boxes: Whether boxes come from connected components of the mask: a figure on them must say so.
     """
 
@@ -58,6 +65,10 @@ class LabelledFolder:
     layout: Literal['camvid', 'cityscapes']
     split: str
     files: tuple[LabelledFile, ...]
+
+    @property
+    def boxes(self) -> bool:
+        return self.layout == 'camvid' or any(file.beside is not None for file in self.files)
 
     @property
     def weak_boxes(self) -> bool:
@@ -121,9 +132,10 @@ def _camvid_files(images: Path, annotations: Path) -> list[LabelledFile]:
 
 
 def _cityscapes_files(root: Path, split: str, annotations: Path) -> list[LabelledFile]:
-    reader = CityscapesAnnotations()
+    # Without any, the masks are all that was annotated; where only some are missing, their reader says so.
+    reader = CityscapesAnnotations(boxes=any(annotations.glob(f'*/*{INSTANCES_END}')))
     files = []
-    for path in sorted(annotations.glob(f'*/*{LABELS_END}')):
+    for path in sorted(annotations.glob(f'*/*{LABELS_END}'), key=_counting_order):
         stem = path.name.removesuffix(LABELS_END)
         candidates = [
             root / 'leftImg8bit' / split / path.parent.name / f'{stem}{_CITYSCAPES_IMAGE_END}{suffix}'
@@ -140,6 +152,15 @@ def _cityscapes_files(root: Path, split: str, annotations: Path) -> list[Labelle
             )
         )
     return files
+
+
+def _counting_order(path: Path) -> tuple[list[tuple[int, str]], list[tuple[int, str]]]:
+    return counting_order(path.parent.name), counting_order(path.name.removesuffix(LABELS_END))
+
+
+def image_stem(name: str) -> str:
+    """What the name of an image and that of its annotation have in common."""
+    return Path(name).stem.removesuffix(_CITYSCAPES_IMAGE_END)
 
 
 def _list_pictures(folder: Path) -> list[Path]:

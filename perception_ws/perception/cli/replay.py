@@ -28,8 +28,9 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--truth-split', default='', help='split of that folder; empty: the only one there is')
     parser.add_argument(
         '--truth-match',
-        choices=('stamp', 'order'),
-        help='how annotations belong to frames; default: by stamp if every name ends with one',
+        choices=('name', 'stamp', 'order'),
+        help="how annotations belong to frames; default: images by name, a bag by the stamp that ends annotations' "
+        'names; where there are none, by order',
     )
     parser.add_argument('--truth-mask-topic', help='default: <camera>/truth/mask, or .../compressed')
     parser.add_argument('--truth-detections-topic', help='default: <camera>/truth/detections')

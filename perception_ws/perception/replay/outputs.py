@@ -80,7 +80,10 @@ def find_faults(report: ReplayReport, *, truth_wanted: bool) -> list[str]:
     if not report.agreement:
         return ['No frame could be used.']
     if truth_wanted and not report.with_truth:
-        return [f'None of the {len(report.agreement):,} frames has a truth ({"; ".join(dict.fromkeys(report.truth))}).']
+        truth = '; '.join(dict.fromkeys(report.truth))
+        stamps = f'stamps {min(report.recorded_ns)} to {max(report.recorded_ns)} ns'
+        advice = ' Where names hold other numbers than stamps, match by order.' if 'by stamp' in truth else ''
+        return [f'None of the {len(report.agreement):,} frames ({stamps}) has a truth ({truth}).{advice}']
     return []
 
 

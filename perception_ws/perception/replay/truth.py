@@ -6,7 +6,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import Protocol
 
-from perception.bag.labelled import LabelledFolder, Match, open_labelled
+from perception.bag.frames import ImageFrames
+from perception.bag.labelled import LabelledFolder, Match, image_stem, open_labelled
 from perception.bag.reader import BagFrames
 from perception.bag.source import FrameSource
 from perception.bag.truth_topics import BagTruth, find_truth_topics
@@ -87,14 +88,15 @@ class TopicTruth:
 
 
 class FolderTruth:
-    """A folder of annotations, by the stamps in their names or by order.
+    """A folder of annotations, by the names of images, by the stamps in their own names, or by order.
 
     Raises:
-        DatasetError: If, by order, there are not as many annotations as frames, or, by stamp, an annotation has none.
+        DatasetError: If, by order, there are not as many annotations as frames, by stamp, an annotation has none, or by
+            name, the frames have no names.
     """
 
     def __init__(self, folder: LabelledFolder, source: FrameSource, match: Match) -> None:
-        boxes = f', {WEAK_BOXES}' if folder.weak_boxes else ''
+        boxes = f', {WEAK_BOXES}' if folder.weak_boxes else '' if folder.boxes else ', masks only'
         self.description = f'{folder.layout} {folder.split} by {match}{boxes}'
         self._folder, self._files = folder, folder.files
         unstamped = [file.annotation.name for file in folder.files if file.stamp_ns is None]
@@ -104,12 +106,16 @@ class FolderTruth:
                 f'{len(folder.files)} names, such as {unstamped[0]}, do not end with a time in ns of 12 to 19 digits. '
                 'Rename them, or match by order.'
             )
-        self._by_stamp = {file.stamp_ns: file for file in folder.files} if match == 'stamp' else None
+        if match == 'name' and not isinstance(source, ImageFrames):
+            raise DatasetError(f'{source.path} is no folder of images, so its frames have no names; match by order.')
+        self._match = match
+        self._by_stamp = {file.stamp_ns: file for file in folder.files}
+        self._by_name = {file.stem: file for file in folder.files}
         if match == 'order' and source.frame_count not in (None, len(folder.files)):
             raise DatasetError(
                 f'{folder.path}, split {folder.split}, holds {len(folder.files)} annotations, and {source.path} '
-                f'{source.frame_count} frames; matched by order there must be one for each. Name annotations by the '
-                'stamp of their frame in ns and match by stamp, or name another split.'
+                f'{source.frame_count} frames; matched by order there must be one for each. Name annotations like '
+                'their images or, for a bag, by the stamp of their frame in ns, or name another split.'
             )
 
     @cached_property
@@ -117,7 +123,9 @@ class FolderTruth:
         return hash_files(self._folder.contents, progress=False)
 
     def of(self, position: int, frame: StampedImage) -> GroundTruth | None:
-        if self._by_stamp is not None:
+        if self._match == 'name':
+            file = self._by_name.get(image_stem(frame.source))
+        elif self._match == 'stamp':
             file = self._by_stamp.get(frame.stamp_ns)
         else:
             file = self._files[position] if position < len(self._files) else None
@@ -143,7 +151,8 @@ def open_truth(
         source: The recording.
         labels: The label space that is scored.
         split: Of the folder; empty: the only one there is.
-        match: How annotations of the folder belong to frames; None: by stamp if all their names end with one.
+        match: How annotations of the folder belong to frames; None: for images by name if one has the name of an
+            annotation, for a bag by stamp if the names of all annotations end with one, else by order.
         mask_topic, detections_topic: Topics of the bag, in place of the usual names.
 
     Raises:
@@ -170,4 +179,11 @@ def open_truth(
             f'space {labels.name!r}.'
         )
     folder = open_labelled(Path(truth), split)
-    return FolderTruth(folder, source, match or ('stamp' if folder.stamped else 'order'))
+    return FolderTruth(folder, source, match or _choose_match(folder, source))
+
+
+def _choose_match(folder: LabelledFolder, source: FrameSource) -> Match:
+    if isinstance(source, ImageFrames):
+        stems = {file.stem for file in folder.files}
+        return 'order' if stems.isdisjoint(image_stem(file.name) for file in source.files) else 'name'
+    return 'stamp' if folder.stamped and isinstance(source, BagFrames) else 'order'
