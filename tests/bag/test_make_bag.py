@@ -218,14 +218,15 @@ def test_masks_in_cityscapes_layout_are_truth_without_any_instances(tmp_path: Pa
     instances[0].unlink()
     folder = open_labelled(tmp_path)
     assert folder.boxes
-    with pytest.raises(DatasetError, match='instanceIds.png is missing'):
+    with pytest.raises(DatasetError, match=r'instanceIds\.png is missing'):
         folder.files[0].read(ImageSize('image', HW))
     for path in instances[1:]:
         path.unlink()
     folder = open_labelled(tmp_path)
     assert not folder.boxes
     truth = folder.files[0].read(ImageSize('image', HW))
-    assert truth.mask is not None and truth.boxes_xyxy is None
+    assert truth.mask is not None
+    assert truth.boxes_xyxy is None
 
 
 def test_stamps_are_read_out_of_names(tmp_path: Path) -> None:

@@ -10,8 +10,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import yaml
+from rosbags import rosbag2
 
+from perception.bag.frames import is_bag, list_images
 from perception.bag.reader import BagFrames, read_frames
+from perception.bag.source import require_exists
 from perception.errors import ImageError, RecordingError
 from perception.interfaces import StampedImage
 from tests.bag.drawn_bags import FIRST_NS, JPEG, RAW, DrawnBag, draw_frame
@@ -102,6 +105,51 @@ def test_header_stamp_wins_unless_it_is_zero(tmp_path: Path) -> None:
         bag.write('/camera', JPEG, draw_frame(0), header_stamp_ns=5_000_000_007)
         bag.write('/camera', JPEG, draw_frame(1), header_stamp_ns=0)
     assert [frame.stamp_ns for frame in read_frames(tmp_path / 'bag')] == [5_000_000_007, FIRST_NS + 10**8]
+
+
+def test_a_folder_of_ros1_bags_is_read(tmp_path: Path) -> None:
+    (tmp_path / 'drive').mkdir()
+    for part in range(2):
+        with DrawnBag(tmp_path / 'drive' / f'drive_{part}.bag', 'ros1') as bag:
+            for index in range(2 * part, 2 * part + 2):
+                bag.write('/camera', JPEG, draw_frame(index))
+    frames = list(read_frames(tmp_path / 'drive'))
+    assert [frame.stamp_ns for frame in frames] == [draw_frame(index).stamp_ns for index in range(4)]
+
+
+@pytest.mark.parametrize('storage', ['mcap', 'ros1'])
+def test_a_stamp_before_1970_is_none(tmp_path: Path, storage: str) -> None:
+    path = tmp_path / ('drive.bag' if storage == 'ros1' else 'drive')
+    with DrawnBag(path, storage) as bag:
+        bag.write('/camera', JPEG, draw_frame(0), header_stamp_ns=-3 * 10**9)
+    assert [frame.stamp_ns for frame in read_frames(path)] == [draw_frame(0).stamp_ns]
+
+
+@pytest.mark.parametrize('call', [require_exists, is_bag, list_images])
+def test_a_folder_that_may_not_be_read_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, call: Callable[[Path], object]
+) -> None:
+    def refuse(path: Path) -> bool:
+        raise PermissionError(13, 'Permission denied', str(path))
+
+    # The one who runs the tests may read everything.
+    monkeypatch.setattr(Path, 'exists' if call is require_exists else 'iterdir', refuse)
+    monkeypatch.setattr(Path, 'is_file', lambda path: False)
+    if call is is_bag:
+        monkeypatch.setattr(Path, 'exists', lambda path: False)
+        monkeypatch.setattr(Path, 'is_dir', lambda path: True)
+    with pytest.raises(RecordingError, match='Permission denied'):
+        call(tmp_path)
+
+
+def test_a_file_that_may_not_be_read_is_not_called_damaged(draw_bag: DrawBag, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise PermissionError(13, 'Permission denied', 'drive_0.mcap')
+
+    path = draw_bag('mcap')
+    monkeypatch.setattr(rosbag2.Reader, 'open', refuse)
+    with pytest.raises(RecordingError, match=r'Cannot read drive_0\.mcap: Permission denied'):
+        list(read_frames(path))
 
 
 @pytest.mark.parametrize('storage', ['mcap', 'sqlite3', 'ros1'])

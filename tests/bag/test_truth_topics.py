@@ -11,10 +11,12 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
+from rosbags.typesys import Stores, get_types_from_msg, get_typestore
 
 from perception.bag import truth_topics
 from perception.bag.scene_messages import write_true_boxes
 from perception.bag.truth_topics import BagTruth, TruthTopics, find_truth_topics
+from perception.bag.vision_messages import VISION_MESSAGES
 from perception.bag.writer import BagWriter
 from perception.errors import DatasetError, RecordingError
 from perception.interfaces import GroundTruth
@@ -188,6 +190,89 @@ def test_truth_in_front_of_damage_is_found_and_behind_it_the_damage_is_said(
     for _ in range(2):
         with pytest.raises(RecordingError, match='unexpected end of file'):
             truth.at(stamp_ns(4))
+
+
+def test_damage_behind_sparse_truth_costs_no_frame_in_front_of_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    from rosbags import rosbag2
+
+    original = rosbag2.Reader.messages
+
+    def cut(self: Any, *arguments: Any, **options: Any) -> Any:
+        yield from list(original(self, *arguments, **options))[:2]
+        raise OSError('unexpected end of file')
+
+    truth = write_truth(tmp_path / 'bag', ('m', 0), ('m', 4), ('m', 8), ('b', 0))
+    monkeypatch.setattr(rosbag2.Reader, 'messages', cut)
+    truth = BagTruth(tmp_path / 'bag', TruthTopics(mask=MASKS), CITYSCAPES_11_3)
+    assert [truth.at(stamp_ns(index)) is not None for index in range(5)] == [True, False, False, False, True]
+    with pytest.raises(RecordingError, match='unexpected end of file'):
+        truth.at(stamp_ns(5))
+    assert 'truth behind the damage is lost' in caplog.text
+
+
+@pytest.mark.parametrize(
+    ('mask', 'said'),
+    [
+        pytest.param(np.full((2, 2), 3, np.uint16), 'of another depth', id='16 bits'),
+        pytest.param(np.full((2, 2, 3), 3, np.uint8), 'with colours', id='colours'),
+        pytest.param(None, 'expected PNG', id='jpeg'),
+    ],
+)
+def test_a_picture_that_holds_no_ids_is_no_mask(tmp_path: Path, mask: np.ndarray | None, said: str) -> None:
+    kind, content = ('.jpg', np.full((16, 16), 3, np.uint8)) if mask is None else ('.png', mask)
+    with BagWriter(tmp_path / 'bag') as writer:
+        writer.write_mask(MASKS, cv2.imencode(kind, content)[1].tobytes(), FIRST_NS)
+    with pytest.raises(DatasetError, match=said):
+        BagTruth(tmp_path / 'bag', TruthTopics(mask=MASKS), CITYSCAPES_11_3).at(FIRST_NS)
+
+
+@pytest.mark.parametrize('encoding', ['mono16', '16UC1', 'rgb8'])
+def test_an_image_that_holds_no_ids_is_no_mask(tmp_path: Path, encoding: str) -> None:
+    frame = draw_frame(0)
+    bytes_per_pixel = 3 if encoding == 'rgb8' else 2
+    with DrawnBag(tmp_path / 'bag', 'mcap') as bag:
+        content = bytes(30 * 41 * bytes_per_pixel)
+        bag.write('/truth/mask', RAW, frame, encoding=encoding, step=41 * bytes_per_pixel, data=content)
+    truth = BagTruth(tmp_path / 'bag', TruthTopics(mask='/truth/mask'), CITYSCAPES_11_3)
+    with pytest.raises(DatasetError, match=f'mask of encoding {encoding!r} came; expected mono8'):
+        truth.at(frame.stamp_ns)
+
+
+@pytest.mark.parametrize(
+    ('change', 'said'),
+    [
+        ({'size_x': np.nan}, 'expected finite numbers'),
+        ({'size_y': np.inf}, 'expected finite numbers'),
+        ({'size_x': 0.0}, 'sizes above 0'),
+        ({'size_y': -3.0}, 'sizes above 0'),
+        ({'theta': 1.57}, r'turned by 1\.57'),
+    ],
+    ids=str,
+)
+def test_a_box_that_is_none_costs_its_own_frame(tmp_path: Path, change: dict[str, float], said: str) -> None:
+    class Breaking(BagWriter):
+        def create(self, msgtype: str, **fields: Any) -> Any:
+            return super().create(msgtype, **{**fields, **{name: change[name] for name in fields.keys() & change}})
+
+    truth = GroundTruth(boxes_xyxy=np.float32([[0, 0, 4, 4]]), labels=np.array([0]))
+    with Breaking(tmp_path / 'bag') as writer:
+        write_true_boxes(writer, BOXES, truth, FIRST_NS)
+    with pytest.raises(DatasetError, match=said):
+        BagTruth(tmp_path / 'bag', TruthTopics(detections=BOXES), CITYSCAPES_11_3).at(FIRST_NS)
+
+
+def test_class_names_that_are_cut_off_are_said(tmp_path: Path) -> None:
+    topic = f'{BOXES}/label_info'
+    with DrawnBag(tmp_path / 'bag', 'mcap') as bag:
+        types = get_typestore(Stores.ROS2_JAZZY)
+        for name, text in VISION_MESSAGES.items():
+            types.register(get_types_from_msg(text, name))
+        bag.add(topic, 'vision_msgs/msg/LabelInfo', typestore=types)
+        bag.write_bytes(topic, 'vision_msgs/msg/LabelInfo', b'\0\1\0\0\5', FIRST_NS)
+    with pytest.raises(DatasetError, match=rf'bag, {topic}: Message of 5 bytes is no'):
+        BagTruth(tmp_path / 'bag', TruthTopics(detections=BOXES), CITYSCAPES_11_3)
 
 
 def test_masks_of_a_ros1_bag_are_read_and_its_boxes_refused(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ import cv2
 
 from perception.bag.reader import BagFrames
 from perception.bag.recording import BAG_SUFFIXES, METADATA, storage_files
-from perception.bag.source import FrameSource, OnSkip, counting_order, require_exists
+from perception.bag.source import FrameSource, OnSkip, counting_order, list_folder, require_exists
 from perception.errors import ConfigError, ImageError, RecordingError
 from perception.image_messages import decode_picture
 from perception.interfaces import StampedImage
@@ -75,13 +75,13 @@ def list_images(folder: Path) -> list[Path]:
     images = sorted(_images(folder), key=lambda image: counting_order(image.name))
     if images:
         return images
-    entries = sorted(folder.iterdir())
+    entries = sorted(list_folder(folder))
     found = ', '.join(entry.name for entry in entries[:5]) + (', ...' if len(entries) > 5 else '')
     raise RecordingError(f'{folder} holds no images, only: {found or "nothing"}. {_KNOWN_KINDS}')
 
 
 def _images(folder: Path) -> list[Path]:
-    return [entry for entry in folder.iterdir() if entry.suffix.lower() in IMAGE_SUFFIXES and entry.is_file()]
+    return [entry for entry in list_folder(folder) if entry.suffix.lower() in IMAGE_SUFFIXES and entry.is_file()]
 
 
 class ImageFrames(FrameSource):

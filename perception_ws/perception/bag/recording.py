@@ -18,12 +18,12 @@ from pathlib import Path
 from typing import Any, Protocol, cast
 
 from rosbags import rosbag1, rosbag2
-from rosbags.interfaces import Connection
+from rosbags.interfaces import Connection, ConnectionExtRosbag1
 from rosbags.serde import SerdeError
 from rosbags.typesys import Stores, get_types_from_msg, get_typestore
 
 from perception.bag.cut_short import MAGIC, CutShortMcap, is_cut_short
-from perception.bag.source import counting_order, require_exists
+from perception.bag.source import counting_order, list_folder, require_exists
 from perception.bag.vision_messages import VISION_MESSAGES
 from perception.errors import ImageError, RecordingError
 
@@ -58,7 +58,7 @@ class Reader(Protocol):
 
 def storage_files(folder: Path) -> list[Path]:
     """The files of a bag in a folder, in the order of their numbers."""
-    files = [file for file in folder.iterdir() if file.suffix in BAG_SUFFIXES] if folder.is_dir() else []
+    files = [file for file in list_folder(folder) if file.suffix in BAG_SUFFIXES] if folder.is_dir() else []
     return sorted(files, key=lambda file: counting_order(file.name))
 
 
@@ -109,11 +109,15 @@ def _open(path: Path) -> Reader:
 
 
 def _open_file(path: Path) -> Reader:
-    if is_ros1(path):
+    if _is_ros1_file(path):
         return _opened(rosbag1.Reader(path))
     if path.suffix == '.mcap' and is_cut_short(path):
         return _opened(_CutShort(cast(Any, CutShortMcap(path))))
     return _opened(rosbag2.Reader(path))
+
+
+def _is_ros1_file(path: Path) -> bool:
+    return path.suffix == '.bag' and path.is_file()
 
 
 def _opened(reader: Any) -> Reader:
@@ -209,7 +213,7 @@ def deserialize(path: Path, connection: Connection, data: bytes) -> Any:
         ImageError: If the bytes are no such message.
         RecordingError: If nobody knows that type, as with vision_msgs in a ROS 1 bag.
     """
-    name, ros1 = type_name(connection), is_ros1(path)
+    name, ros1 = type_name(connection), is_ros1(connection)
     store = _typestore(ros1)
     if name not in store.types:
         raise RecordingError(
@@ -223,38 +227,50 @@ def deserialize(path: Path, connection: Connection, data: bytes) -> Any:
 
 
 def header_stamp_ns(message: Any) -> int:
-    """The stamp in a message's header; 0 where none was set."""
-    stamp = message.header.stamp
-    return int(stamp.sec) * 1_000_000_000 + int(stamp.nanosec)
+    """The stamp in a message's header; 0 where none was set, or one from before 1970 or behind 2038."""
+    return _stamp_ns(message.header.stamp.sec, message.header.stamp.nanosec)
 
 
-def serialized_stamp_ns(path: Path, data: bytes) -> int:
+def _stamp_ns(seconds: int, nanoseconds: int) -> int:
+    # Behind that no message of ROS 2 can hold it.
+    return int(seconds) * 1_000_000_000 + int(nanoseconds) if 0 <= seconds < 1 << 31 else 0
+
+
+def serialized_stamp_ns(connection: Connection, data: bytes) -> int:
     """The same of a message that begins with a header, without reading on: what is broken behind it does not matter.
 
     Raises:
         ImageError: If the bytes end before the stamp does.
     """
     # In front are 4 bytes: in ROS 1 the sequence number, in CDR the encapsulation, whose second byte is the byte order.
-    form = '<II' if is_ros1(path) else '<iI' if data[1:2] == b'\1' else '>iI'
+    form = '<II' if is_ros1(connection) else '<iI' if data[1:2] == b'\1' else '>iI'
     try:
         seconds, nanoseconds = struct.unpack_from(form, data, 4)
     except struct.error as error:
         raise ImageError('undecodable', f'A message of {len(data)} bytes ends before its stamp does.') from error
-    return int(seconds) * 1_000_000_000 + int(nanoseconds)
+    return _stamp_ns(seconds, nanoseconds)
 
 
-def is_ros1(path: Path) -> bool:
-    """Whether the bag is a ROS 1 file."""
-    return path.suffix == '.bag' and path.is_file()
+def is_ros1(connection: Connection) -> bool:
+    """Whether the messages are those of ROS 1."""
+    return isinstance(connection.ext, ConnectionExtRosbag1)
 
 
 def damaged(path: Path, error: Exception) -> RecordingError:
     """The error for a bag that cannot be read on, with what may save it."""
+    if isinstance(error, PermissionError):
+        return RecordingError(
+            f'Cannot read {error.filename or path}: {error.strerror}. Whoever recorded it must let you read it.'
+        )
     known = isinstance(error, (rosbag1.ReaderError, rosbag2.ReaderError, RecordingError, sqlite3.Error, OSError))
     cause = str(error).rstrip('.') if known else ''
     # On bytes that make no sense the file readers stumble over one thing or another, which tells nobody anything.
     cause = cause or f'its content makes no sense ({type(error).__name__})'
-    tool = 'rosbag reindex' if is_ros1(path) else 'ros2 bag reindex` or `mcap recover'
+    tool = (
+        'rosbag reindex'
+        if any(map(_is_ros1_file, (path, *path.glob('*.bag'))))
+        else 'ros2 bag reindex` or `mcap recover'
+    )
     return RecordingError(
         f'Cannot read {path} as a bag, it may be cut short or damaged: {cause}. `{tool}` can often save what is left.'
     )

@@ -69,17 +69,32 @@ def counting_order(name: str) -> list[tuple[int, str]]:
     return [(int(part), '') if part.isdecimal() else (-1, part) for part in re.split(r'(\d+)', name)]
 
 
+def list_folder(folder: Path) -> list[Path]:
+    """What lies in a folder, in no order.
+
+    Raises:
+        RecordingError: If it may not be read.
+    """
+    try:
+        return list(folder.iterdir())
+    except OSError as error:
+        raise RecordingError(f'Cannot read the folder {folder}: {error.strerror}.') from error
+
+
 def require_exists(path: Path) -> None:
     """Refuse a path where nothing is.
 
     Raises:
         RecordingError: Naming the whole path, and the nearest name that does exist beside it.
     """
-    if path.exists():
-        return
+    try:
+        if path.exists():
+            return
+    except OSError as error:  # a folder on the way that may not be entered
+        raise RecordingError(f'Cannot look for {path}: {error.strerror}.') from error
     path = path.absolute()
     if not path.parent.is_dir():
         raise RecordingError(f'There is no {path}: its folder {path.parent} does not exist either.')
-    close = difflib.get_close_matches(path.name, [entry.name for entry in path.parent.iterdir()], n=1)
+    close = difflib.get_close_matches(path.name, [entry.name for entry in list_folder(path.parent)], n=1)
     hint = f' Did you mean {path.parent / close[0]}?' if close else f' {path.parent} holds nothing of a similar name.'
     raise RecordingError(f'There is no {path}.{hint}')

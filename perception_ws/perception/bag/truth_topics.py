@@ -1,7 +1,7 @@
 """Ground truth that lies in a bag beside the images: a mask and boxes for each frame, paired by their stamps.
 
     <camera>/truth/mask, or .../compressed    sensor_msgs/Image mono8, or a PNG: class ids, 255 unlabelled
-    <camera>/truth/detections                 vision_msgs/Detection2DArray; class_id ``ignore`` marks a region
+    <camera>/truth/detections                 vision_msgs/Detection2DArray; class_id ``ignore``, or no result: a region
     <camera>/truth/mask/label_info, <camera>/truth/detections/label_info    vision_msgs/LabelInfo, latched: the ids
 
 Where a LabelInfo lies in the bag, ids are read by the names in it; without one they count in our own label space.
@@ -34,6 +34,7 @@ from perception.bag.recording import (
 )
 from perception.errors import DatasetError, ImageError, RecordingError
 from perception.image_messages import decode_compressed_image, decode_image
+from perception.image_messages.decoded import view_bytes
 from perception.interfaces import UNLABELLED, GroundTruth, LabelClass, LabelSpace
 
 logger = logging.getLogger(__name__)
@@ -42,9 +43,9 @@ IGNORED_CLASS = 'ignore'
 """class_id of a region in which detections are neither right nor wrong."""
 MASK_TOPIC, DETECTIONS_TOPIC, LABEL_INFO = 'truth/mask', 'truth/detections', 'label_info'
 _IMAGE_NAMES = ('compressed', 'image', 'image_raw', 'image_rect', 'image_color', 'image_rect_color', 'image_mono')
-_MASK_TYPES = {'sensor_msgs/msg/Image': decode_image, 'sensor_msgs/msg/CompressedImage': decode_compressed_image}
 _DETECTIONS_TYPE, _LABELS_TYPE = 'vision_msgs/msg/Detection2DArray', 'vision_msgs/msg/LabelInfo'
 _MOST_KEPT_BYTES = 64 << 20
+_PNG_BEGIN, _GREY_8_BIT, _GREY_8_BIT_AT = b'\x89PNG\r\n\x1a\n', b'\x08\x00', 24  # of its header, IHDR
 _UNKNOWN = 254
 
 
@@ -76,14 +77,15 @@ def find_truth_topics(
         RecordingError: If a topic that was named is not there or holds something else, or boxes lie in a ROS 1 bag.
     """
     with open_recording(bag) as reader:
-        types = {connection.topic: type_name(connection) for connection in reader.connections if connection.msgcount}
+        filled = {connection.topic: connection for connection in reader.connections if connection.msgcount}
+    types = {topic: type_name(connection) for topic, connection in filled.items()}
     base = camera_namespace(image_topic)
     usual_masks = [f'{base}/{MASK_TOPIC}', f'{base}/{MASK_TOPIC}/compressed']
     found = TruthTopics(
         mask=_choose(bag, types, mask, usual_masks, _MASK_TYPES),
         detections=_choose(bag, types, detections, [f'{base}/{DETECTIONS_TOPIC}'], (_DETECTIONS_TYPE,)),
     )
-    if found.detections and is_ros1(bag):
+    if found.detections and is_ros1(filled[found.detections]):
         raise RecordingError(
             f'{bag} holds {_DETECTIONS_TYPE} of ROS 1 on {found.detections!r}; boxes are read from bags of ROS 2 only. '
             'Convert the bag, or give the truth as a folder or none.'
@@ -120,6 +122,7 @@ class _StampedMessages:
         self._next = 0
         self._places: dict[int, int] | None = None
         self._damage: RecordingError | None = None
+        self._last_stamp_ns = 0
         self._kept: OrderedDict[int, tuple[Connection, bytes]] = OrderedDict()
         self._kept_bytes = 0
 
@@ -127,14 +130,14 @@ class _StampedMessages:
         """The message with exactly this stamp, the last one if there are several; None if there is none.
 
         Raises:
-            RecordingError: If it may lie behind where the bag is damaged.
+            RecordingError: If it is later than all that can be read of a damaged bag, so it may lie behind the damage.
         """
         if self._places is None:  # not before: some truth is only looked for, and on another machine than reads it
             self._places = self._note_places()
             self._rewind()
         place = self._places.get(stamp_ns)
         if place is None:
-            if self._damage is not None:
+            if self._damage is not None and stamp_ns > self._last_stamp_ns:
                 raise self._damage
             return None
         if place not in self._kept:
@@ -169,17 +172,18 @@ class _StampedMessages:
         """The place of each stamp among the messages of the topic."""
         places = {}
         try:
-            for place, (_, received_ns, data) in enumerate(next(self._passes)):
+            for place, (connection, received_ns, data) in enumerate(next(self._passes)):
                 stamp_ns = 0
                 try:
-                    stamp_ns = serialized_stamp_ns(self._bag, data)
+                    stamp_ns = serialized_stamp_ns(connection, data)
                 except ImageError as error:
                     logger.warning('%s, %s, received at %d ns: %s', self._bag, self._topic, received_ns, error)
                 places[stamp_ns or received_ns] = place
         except CutShortError:
             pass  # whoever reads the frames says so, when it has them all
         except RecordingError as error:
-            self._damage = error
+            logger.warning('%s, %s: truth behind the damage is lost. %s', self._bag, self._topic, error)
+            self._damage, self._last_stamp_ns = error, max(places, default=0)
         return places
 
 
@@ -192,7 +196,7 @@ class BagTruth:
         labels: The label space to read it in.
 
     Raises:
-        DatasetError: If the bag's classes have none of the label space's names.
+        DatasetError: If the bag's classes have none of the label space's names, or cannot be read.
         RecordingError: If the bag holds names of classes in a type that is not known.
     """
 
@@ -229,9 +233,7 @@ class BagTruth:
         return replace(truth, boxes_xyxy=boxes, labels=labels, ignore_boxes_xyxy=ignored)
 
     def _decode_mask(self, connection: Connection, message: Any) -> np.ndarray:
-        ids = _MASK_TYPES[type_name(connection)](message).pixels
-        if ids.ndim != 2:
-            raise DatasetError(f'A mask of shape {ids.shape} came; expected mono8, one class id for each pixel.')
+        ids = _MASK_TYPES[type_name(connection)](message)
         mask = cv2.LUT(np.ascontiguousarray(ids), self._mask_table)
         if (mask == _UNKNOWN).any():
             raise DatasetError(f'Mask id {ids[mask == _UNKNOWN][0]} is none of the label space {self.labels.name!r}.')
@@ -242,6 +244,15 @@ class BagTruth:
         boxes, labels, ignored = [], [], []
         for detection in message.detections:
             centre, size_x, size_y = detection.bbox.center.position, detection.bbox.size_x, detection.bbox.size_y
+            if not (np.isfinite([centre.x, centre.y, size_x, size_y]).all() and size_x > 0 and size_y > 0):
+                raise DatasetError(
+                    f'A box of size {size_x} x {size_y} around ({centre.x}, {centre.y}) came; expected finite numbers, '
+                    'sizes above 0.'
+                )
+            if detection.bbox.center.theta:
+                raise DatasetError(
+                    f'A box turned by {detection.bbox.center.theta} came; expected upright ones, theta 0.'
+                )
             box = (centre.x - size_x / 2, centre.y - size_y / 2, centre.x + size_x / 2, centre.y + size_y / 2)
             class_id = detection.results[0].hypothesis.class_id if detection.results else IGNORED_CLASS
             if class_id == IGNORED_CLASS:
@@ -274,12 +285,35 @@ class BagTruth:
             messages = read_messages(self.path, reader, connections) if connections else ()
             with suppress(CutShortError):
                 for connection, _, data in messages:
-                    class_map = deserialize(self.path, connection, data).class_map
+                    try:
+                        class_map = deserialize(self.path, connection, data).class_map
+                    except ImageError as error:
+                        raise DatasetError(f'{self.path}, {connection.topic}: {error}') from error
                     names[connection.topic] = {int(entry.class_id): str(entry.class_name) for entry in class_map}
                     if len(names) == len({connection.topic for connection in connections}):
                         break
         mask_names, box_names = (names.get(topic) if topic else None for topic in topics)
         return mask_names, box_names
+
+
+def _read_ids(message: Any) -> np.ndarray:
+    """(H, W) uint8 of an uncompressed mask. Of deeper ones decoding keeps the high byte, which is no id."""
+    if message.encoding not in ('mono8', '8UC1'):
+        raise DatasetError(f'A mask of encoding {message.encoding!r} came; expected mono8, a class id for each pixel.')
+    return decode_image(message).pixels
+
+
+def _read_compressed_ids(message: Any) -> np.ndarray:
+    """The same of a compressed one."""
+    data = view_bytes(message.data)
+    if data[: len(_PNG_BEGIN)].tobytes() != _PNG_BEGIN:
+        raise DatasetError(f'A mask of format {message.format!r} came; expected PNG: others change the ids.')
+    if data[_GREY_8_BIT_AT : _GREY_8_BIT_AT + 2].tobytes() != _GREY_8_BIT:
+        raise DatasetError('A mask came as a PNG with colours or of another depth; expected one channel of 8 bits.')
+    return decode_compressed_image(message).pixels
+
+
+_MASK_TYPES = {'sensor_msgs/msg/Image': _read_ids, 'sensor_msgs/msg/CompressedImage': _read_compressed_ids}
 
 
 def _mask_table(names: dict[int, str] | None, classes: tuple[LabelClass, ...]) -> np.ndarray:
