@@ -14,6 +14,7 @@ import cv2
 import numpy as np
 import PIL.Image
 import pytest
+import simplejpeg
 from rosbags.typesys import Stores, get_typestore
 
 from perception import image_messages
@@ -374,10 +375,41 @@ def test_a_jpeg_damaged_inside_is_refused(junk: bytes) -> None:
     assert caught.value.reason == 'undecodable'
 
 
-def test_bytes_too_many_in_a_jpeg_are_tolerated() -> None:
+@pytest.mark.parametrize('marker', [b'\xff\xd0', b'\xff\xd9'], ids=['before a restart', 'before the end'])
+def test_bytes_too_many_in_a_jpeg_are_tolerated(marker: bytes) -> None:
+    pixels = draw_smooth(24, 32)
+    jpeg = cv2.imencode('.jpg', pixels, [cv2.IMWRITE_JPEG_RST_INTERVAL, 1])[1].tobytes()
+    place = jpeg.index(marker)
+    for padding in (bytes(7), b'\x55' * 10):
+        padded = jpeg[:place] + padding + jpeg[place:]
+        np.testing.assert_array_equal(decode_picture(padded).pixels, decode_picture(jpeg).pixels)
+
+
+@pytest.mark.parametrize('seed', range(3))
+def test_bytes_that_damage_has_left_over_are_not_called_padding(seed: int) -> None:
+    """Of what is left over behind the last block, a decoder only counts the bytes."""
+    rng = np.random.default_rng(seed)
+    jpeg = compress('.jpg', draw(240, 320))
+    left_over = 0
+    while left_over < 5:
+        place = int(rng.integers(jpeg.index(b'\xff\xda') + 20, len(jpeg) - 200))
+        broken = jpeg[:place] + rng.bytes(16).replace(b'\xff', b'\0') + jpeg[place + 16 :]
+        try:
+            decode_picture(broken)
+        except ImageError as error:
+            left_over += 'extraneous' in str(error)
+        else:
+            simplejpeg.decode_jpeg(broken)  # strictly: no decoder could know
+
+
+def test_what_lies_behind_a_jpeg_does_not_matter() -> None:
     jpeg = compress('.jpg', draw_smooth(24, 32))
-    padded = jpeg[:-2] + bytes(7) + jpeg[-2:]
-    np.testing.assert_array_equal(decode_picture(padded).pixels, decode_picture(jpeg).pixels)
+    np.testing.assert_array_equal(decode_picture(jpeg + b'film' * 50).pixels, decode_picture(jpeg).pixels)
+    thumbnail = jpeg[:2] + b'\xff\xe1' + struct.pack('>H', len(jpeg) + 2) + jpeg + jpeg[2:]
+    assert decode_picture(thumbnail + b'film').pixels.shape == (24, 32, 3)
+    with pytest.raises(ImageError) as caught:
+        decode_picture(thumbnail[:-20])
+    assert caught.value.reason == 'truncated'
 
 
 @pytest.mark.parametrize('kind', ['.jpg', '.png'])
