@@ -12,8 +12,15 @@ import numpy as np
 import pytest
 
 from perception.cli import main
-from perception.comparison.bootstrap import BLOCK_FRAMES, MIN_BLOCKS, draw_blocks
 from perception.comparison.compare import Comparison, Difference, compare
+from perception.comparison.intervals import (
+    MIN_BLOCKS,
+    difference_interval,
+    mean_figure,
+    mean_of,
+    number_blocks,
+    precision_figures,
+)
 from perception.errors import ConfigError
 from perception.interfaces import Detections, GroundTruth, SceneResult
 from perception.labels import CITYSCAPES_11_3
@@ -23,6 +30,7 @@ from perception.replay.report import REPORT_FILE, TIMING_FILE, ReplayReport
 from perception.replay.timing import STAGES, Timing
 
 FRAMES = 120
+FRAMES_PER_S = 5
 SETTINGS = {
     'device': 'cpu',
     'backend': 'eager',
@@ -42,6 +50,7 @@ def write_replay(
     truth: Sequence[str] = ('masks', 'boxes'),
     annotated: range = range(FRAMES),
     machines: Sequence[str] = ('EPYC, 2 cores',),
+    imagined: int = 0,
     **settings: object,
 ) -> Path:
     """A replay whose masks are wrong in a share of their pixels, and whose only box is found where they are right."""
@@ -54,7 +63,11 @@ def write_replay(
         mask = np.where(rng.random((16, 20)) < wrong, (areas + 1) % 3, areas).astype(np.uint8)
         moved = box + (40 if rng.random() < wrong else 0)
         result = SceneResult(
-            detections=Detections(boxes_xyxy=moved, scores=np.array([0.9], np.float32), labels=np.array([0])),
+            detections=Detections(
+                boxes_xyxy=np.concatenate((moved, np.repeat(box + 60, imagined, axis=0))),
+                scores=np.float32([rng.uniform(0.5, 1), *[0.95] * imagined]),
+                labels=np.zeros(1 + imagined, int),
+            ),
             mask=mask,
         )
         known: dict[str, Any] = {'mask': areas} if 'masks' in truth else {}
@@ -67,7 +80,7 @@ def write_replay(
     report = ReplayReport(
         scores=evaluator.report(provenance | settings),
         agreement=tuple(agreement),
-        recorded_ns=tuple(range(frames)),
+        recorded_ns=tuple(index * 10**9 // FRAMES_PER_S for index in range(frames)),
         streams=(0,) * frames,
         stream_names=('drive/front',),
         truth=('topics',),
@@ -109,19 +122,19 @@ def test_a_report_goes_through_its_file_without_loss(tmp_path: Path) -> None:
 
 
 def test_a_better_and_slower_model_is_told(tmp_path: Path) -> None:
-    first = write_replay(tmp_path / 'a', wrong=0.4)
-    second = write_replay(tmp_path / 'b', wrong=0.2, slow_ms=5.0, seed=1)
+    first = write_replay(tmp_path / 'a', wrong=0.6)
+    second = write_replay(tmp_path / 'b', wrong=0.1, slow_ms=5.0, seed=1)
     comparison = compare(first, second)
     found = by_name(comparison.differences)
     reports = ReplayReport.load(first), ReplayReport.load(second)
     assert found['mIoU'].first == pytest.approx(reports[0].scores.segmentation.mean_iou)
     assert found['mIoU'].second == pytest.approx(reports[1].scores.segmentation.mean_iou)
     assert found['road'].first == pytest.approx(reports[0].scores.segmentation.iou[0])
-    assert found['AP50'].second == pytest.approx(reports[1].scores.detection.mean_ap50)
+    assert found['AP50'].second == pytest.approx(reports[1].scores.detection.mean_ap50, abs=0.01)
     verdicts = {name: item.verdict for name, item in found.items()}
-    assert verdicts['mIoU'] == verdicts['road'] == verdicts['AP50, mean of frames'] == 'better'
+    assert verdicts['mIoU'] == verdicts['road'] == verdicts['AP50'] == verdicts['AP50 car/truck/bus'] == 'better'
     assert verdicts['inference ms'] == verdicts['latency ms'] == 'worse'
-    assert verdicts['AP50'] is None  # of a whole run there is just one
+    assert verdicts['AP50:95'] is None  # of a whole run there is just one
     assert found['sky'].first is None
     assert found['latency ms'].difference == pytest.approx(15, abs=1)
     assert comparison.same_recording
@@ -134,26 +147,101 @@ def test_intervals_hold_no_difference_nineteen_times_of_twenty(tmp_path: Path) -
     for seed in range(20):
         first = write_replay(tmp_path / f'a{seed}', wrong=0.3, seed=2 * seed, truth=['masks'])
         second = write_replay(tmp_path / f'b{seed}', wrong=0.3, seed=2 * seed + 1, truth=['masks'])
-        same += by_name(compare(first, second, rounds=200).differences)['mIoU'].verdict == 'no difference'
+        same += by_name(compare(first, second).differences)['mIoU'].verdict == 'no difference'
     assert same >= 15  # of 20; fewer come by chance once in four hundred times
 
 
-def test_blocks_are_neighbours_and_repeat_from_a_seed() -> None:
-    drawn = draw_blocks(100, 50, seed=3)
-    assert drawn.shape == (50, 100)
-    np.testing.assert_array_equal(drawn, draw_blocks(100, 50, seed=3))
-    steps = np.diff(drawn, axis=1) % 100
-    assert (steps == 1).mean() > 0.85
-    assert np.bincount(drawn.ravel(), minlength=100).min() > 0
-    assert draw_blocks(1, 4, seed=0).tolist() == [[0]] * 4
+@pytest.mark.parametrize('resemblance', [0.0, 0.5, 0.8, 0.9])
+@pytest.mark.parametrize('cameras', [1, 4])
+def test_frames_that_resemble_each_other_are_no_evidence(resemblance: float, cameras: int) -> None:
+    """Half a minute at 10 Hz in which nothing differs but by chance, which lasts, and which all cameras see."""
+    rng = np.random.default_rng(5)
+    rounds, frames = 400, 300
+    scene = np.zeros((rounds, frames))
+    scene[:, 0] = rng.standard_normal(rounds)
+    for index in range(1, frames):
+        step = np.sqrt(1 - resemblance**2) * rng.standard_normal(rounds)
+        scene[:, index] = resemblance * scene[:, index - 1] + step
+    own = 0.3 * rng.standard_normal((rounds, cameras, frames))
+    blocks = number_blocks(['drive'] * frames * cameras, [index * 10**8 for index in range(frames)] * cameras)
+    zero = mean_figure(np.zeros(frames * cameras), blocks)
+    intervals = [
+        difference_interval(zero, mean_figure((scene[index] + own[index]).ravel(), blocks)) for index in range(rounds)
+    ]
+    found = [interval for interval in intervals if interval is not None and not interval[0] <= 0 <= interval[1]]
+    # Of 400, 20 are meant; at 0.9 it is some 30.
+    assert 5 <= len(found) <= 44
+
+
+def test_a_small_difference_that_lasts_is_found() -> None:
+    rng = np.random.default_rng(5)
+    blocks = number_blocks(['drive'] * 300, [index * 10**8 for index in range(300)])
+    values = rng.standard_normal(300)
+    found = [mean_figure(values + shift + 0.1 * rng.standard_normal(300), blocks) for shift in (0.0, 0.1)]
+    interval = difference_interval(*found)
+    assert interval is not None
+    assert 0 < interval[0] < 0.1 < interval[1] < 0.2
+
+
+def test_blocks_are_seconds_of_a_recording_with_all_its_cameras() -> None:
+    stamps_ms = [2_100, 2_900, 0, 2_100, 400, 3_000]
+    recordings = ['a', 'a', 'b', 'b', 'a', 'a']
+    assert number_blocks(recordings, [stamp * 10**6 for stamp in stamps_ms]).tolist() == [1, 1, 3, 4, 0, 2]
+
+
+def test_ap50_is_that_of_the_report(tmp_path: Path) -> None:
+    rng = np.random.default_rng(2)
+    evaluator = Evaluator(CITYSCAPES_11_3)
+    for index in range(60):
+        true = rng.uniform(0, 80, (rng.integers(0, 5), 2))
+        near = np.concatenate((true + rng.normal(0, 3, true.shape), rng.uniform(0, 80, (rng.integers(0, 6), 2))))
+        scores = rng.permutation(np.arange(1, 1000))[: len(near)] / 1000 + 0.0005
+        truth = GroundTruth(
+            boxes_xyxy=np.concatenate((true, true + 20), axis=1).astype(np.float32),
+            labels=rng.integers(0, 2, len(true)),
+            ignore_boxes_xyxy=np.array([[0, 0, 30, 30]], np.float32) if index % 3 == 0 else None,
+        )
+        found = Detections(
+            boxes_xyxy=np.concatenate((near, near + 20), axis=1).astype(np.float32),
+            scores=scores.astype(np.float32),
+            labels=np.concatenate((truth.labels, rng.integers(0, 3, len(near) - len(true)))),
+        )
+        evaluator.add(SceneResult(detections=found, mask=np.zeros((100, 100), np.uint8)), truth)
+    report = evaluator.report()
+    figures = precision_figures(report.frames, np.ones(60, bool), np.arange(60) // 5, 3)
+    # Detections of one score in different images come in an order of their own.
+    assert [figure.value for figure in figures[:2]] == pytest.approx(report.detection.ap50[:2], abs=0.01)
+    assert np.isnan(figures[2].value)
+    assert mean_of(figures).value == pytest.approx(report.detection.mean_ap50, abs=0.01)
+
+
+def test_boxes_where_nothing_is_make_a_model_worse(tmp_path: Path) -> None:
+    first = write_replay(tmp_path / 'a', wrong=0.2)
+    second = write_replay(tmp_path / 'b', wrong=0.2, imagined=10)
+    found = by_name(compare(first, second).differences)
+    assert found['AP50'].verdict == 'worse'
+    assert found['AP50 car/truck/bus'].verdict == 'worse'
+
+
+def test_a_model_that_sees_nothing_where_it_is_hard_is_not_better_for_it(tmp_path: Path) -> None:
+    first, second = write_replay(tmp_path / 'a', wrong=0.3), write_replay(tmp_path / 'b', wrong=0.3)
+    report = ReplayReport.load(second)
+    hard = sorted(range(FRAMES), key=lambda index: report.agreement[index].supported or 0)[: FRAMES // 2]
+    blind = [
+        replace(frame, supported=None, boxes=0) if index in hard else frame
+        for index, frame in enumerate(report.agreement)
+    ]
+    rewrite(second, agreement=tuple(blind))
+    assert by_name(compare(first, second).differences)['boxes backed by mask'].difference == 0
 
 
 def test_frames_that_one_lacks_are_left_out(tmp_path: Path) -> None:
     comparison = compare(write_replay(tmp_path / 'a', wrong=0.3), write_replay(tmp_path / 'b', wrong=0.3, frames=40))
     assert (comparison.frames, comparison.only_first, comparison.only_second) == (40, 80, 0)
     assert all(item.difference in (None, 0) for item in comparison.differences if item.group == 'segmentation')
-    assert 'AP50' not in by_name(comparison.differences)  # of 120 frames and of 40
-    assert any('AP of the whole run is left out' in note for note in comparison.notes)
+    assert 'AP50:95' not in by_name(comparison.differences)  # of 120 frames and of 40
+    assert by_name(comparison.differences)['AP50'].first is not None
+    assert any('AP50:95 is left out' in note for note in comparison.notes)
 
 
 @pytest.mark.parametrize(
@@ -259,14 +347,14 @@ def test_agreement_at_unlike_thresholds_gets_no_verdict(tmp_path: Path) -> None:
 
 
 def test_few_blocks_give_no_verdict(tmp_path: Path) -> None:
-    few = BLOCK_FRAMES * (MIN_BLOCKS - 1)
+    few = FRAMES_PER_S * (MIN_BLOCKS - 1)
     first = write_replay(tmp_path / 'a', wrong=0.4, frames=few)
     second = write_replay(tmp_path / 'b', wrong=0.1, slow_ms=5.0, frames=few)
     comparison = compare(first, second)
     assert not any(item.verdict for item in comparison.differences)
     assert by_name(comparison.differences)['mIoU'].withheld == 'too few frames'
     assert by_name(comparison.differences)['sky'].withheld == ''  # there is no sky to judge
-    assert comparison.notes[0].startswith('Too few frames for a verdict: it takes 10 blocks of 10')
+    assert comparison.notes[0].startswith('Too few frames for a verdict: it takes 20 different seconds')
 
 
 def test_blocks_count_where_there_is_something_to_measure(tmp_path: Path) -> None:
@@ -276,7 +364,7 @@ def test_blocks_count_where_there_is_something_to_measure(tmp_path: Path) -> Non
     assert by_name(comparison.differences)['mIoU'].withheld == 'too few frames'
     assert by_name(comparison.differences)['latency ms'].verdict == 'worse'
     assert comparison.notes[0].startswith('Too few frames for a verdict on some figures')
-    sparse = [write_replay(tmp_path / f's{wrong}', wrong=wrong, annotated=range(0, FRAMES, 10)) for wrong in (0.4, 0.1)]
+    sparse = [write_replay(tmp_path / f's{wrong}', wrong=wrong, annotated=range(0, FRAMES, 5)) for wrong in (0.4, 0.1)]
     assert by_name(compare(*sparse).differences)['mIoU'].verdict == 'better'
 
 
@@ -311,7 +399,7 @@ def test_one_of_several_recordings_is_known_by_bytes_or_else_by_name(tmp_path: P
         recordings={'drive': 'd2', 'drive_3': 'd1'},
         stream_names=('drive/front', 'drive_3/front'),
         streams=half,
-        recorded_ns=(*range(60, 120), *range(60)),
+        recorded_ns=tuple(index % 120 * 10**9 // FRAMES_PER_S for index in range(60, 180)),
     )
     comparison = compare(first, second)
     assert (comparison.frames, comparison.same_recording) == (FRAMES, True)

@@ -95,6 +95,9 @@ def test_detections_in_an_ignored_region_are_neither_right_nor_wrong():
     )
     with_region = GroundTruth(boxes_xyxy=truth.boxes_xyxy, labels=truth.labels, ignore_boxes_xyxy=region)
     assert score([(found, truth)]).ap50[0] == pytest.approx(1 / 3)
+    scorer = DetectionScorer(NAMES)
+    alone = scorer.add(scorer.prepare(found, with_region))
+    assert (alone.right[0], alone.wrong[0]) == ((700,), ())
     ignored = score([(found, with_region)])
     assert ignored.ap50[0] == 1
     assert ignored.ignore_regions == 1
@@ -119,9 +122,12 @@ def test_an_image_by_itself():
     found = Detections(
         boxes_xyxy=truth.boxes_xyxy[:1], scores=np.array([0.5], np.float32), labels=np.array([0], np.int64)
     )
-    assert scorer.add(scorer.prepare(found, truth)) == pytest.approx(0.5)
+    alone = scorer.add(scorer.prepare(found, truth))
+    assert alone.ap50 == pytest.approx(0.5)
+    assert (alone.objects, alone.right, alone.wrong) == ((1, 0, 1), ((500,), (), ()), ((), (), ()))
     empty = GroundTruth(boxes_xyxy=np.zeros((0, 4), np.float32), labels=np.zeros(0, np.int64))
-    assert scorer.add(scorer.prepare(found, empty)) is None
+    alone = scorer.add(scorer.prepare(found, empty))
+    assert (alone.ap50, alone.wrong) == (None, ((500,), (), ()))
     assert scorer.scores().images == 2
 
 

@@ -51,7 +51,7 @@ def test_shapes(report: Report):
         ('[]', 'Not a report'),
         ('{"format": "other"}', 'Not a report'),
         ('{"format": "perception-report", "format_version": 99}', 'version 99'),
-        ('{"format": "perception-report", "format_version": 1}', 'Not a report'),
+        ('{"format": "perception-report", "format_version": 2}', 'Not a report'),
     ],
 )
 def test_refuses_other_files(text: str, message: str, tmp_path: Path):

@@ -28,6 +28,7 @@ class FrameSource(ABC):
         path: Where the recording lies.
         frame_count: How many frames it says to hold, damaged ones included; None when it does not say.
         frame_rate_hz: Frames per second, averaged over the recording; None when unknown.
+        on_skip: Called for each frame that cannot be decoded.
         skipped: Frames that the latest iteration skipped, by reason.
     """
 
@@ -36,7 +37,7 @@ class FrameSource(ABC):
         self.frame_count: int | None = None
         self.frame_rate_hz: float | None = None
         self.skipped: Counter[str] = Counter()
-        self._on_skip = on_skip
+        self.on_skip = on_skip
 
     def __iter__(self) -> Iterator[StampedImage]:
         """Read the frames in the order of the recording.
@@ -60,8 +61,8 @@ class FrameSource(ABC):
                 error,
             )
         self.skipped[error.reason] += 1
-        if self._on_skip is not None:
-            self._on_skip(stamp_ns, error)
+        if self.on_skip is not None:
+            self.on_skip(stamp_ns, error)
 
 
 def counting_order(name: str) -> list[tuple[int, str]]:

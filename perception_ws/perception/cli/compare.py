@@ -5,8 +5,6 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from perception.cli.arguments import count
-
 HELP = 'hold two replays of the same recording against each other'
 
 
@@ -15,7 +13,6 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('first', type=Path, help='output folder of a replay: the model there is')
     parser.add_argument('second', type=Path, help='output folder of a replay: the model that might replace it')
     parser.add_argument('--output', type=Path, help='write comparison.html into this folder')
-    parser.add_argument('--seed', type=count, default=0, help='of the bootstrap')
 
 
 def run(options: argparse.Namespace) -> int:
@@ -26,7 +23,7 @@ def run(options: argparse.Namespace) -> int:
 
     if options.output is not None:
         _check_output(options.output)
-    comparison = compare(options.first, options.second, seed=options.seed)
+    comparison = compare(options.first, options.second)
     print(format_comparison(comparison))
     if options.output is not None:
         try:

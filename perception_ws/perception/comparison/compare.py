@@ -1,9 +1,9 @@
-"""Is one model better than another on the same recording, and where: differences with bootstrap intervals.
+"""Is one model better than another on the same recording, and where: differences with intervals.
 
-The same frames are drawn for both models: the interval says how far the difference hangs on which frames were recorded.
-It says nothing of what else differs: no verdict is given where the runs were not made alike.
+Both models saw the same frames: the interval says how far the difference hangs on which frames were recorded. It says
+nothing of what else differs: no verdict is given where the runs were not made alike.
 
-Shape letters: F frames that both have, R rounds of the bootstrap.
+Shape letters: F frames that both have.
 """
 
 from __future__ import annotations
@@ -16,18 +16,17 @@ from typing import Any, Literal
 
 import numpy as np
 
-from perception.comparison.bootstrap import (
-    BLOCK_FRAMES,
-    CONFIDENCE,
+from perception.comparison.intervals import (
     MIN_BLOCKS,
-    ROUNDS,
     Figure,
-    draw_blocks,
+    difference_interval,
     iou_figures,
     mean_figure,
     mean_of,
+    number_blocks,
+    precision_figures,
 )
-from perception.comparison.pairing import pair_frames
+from perception.comparison.pairing import pair_frames, recording_names
 from perception.errors import ConfigError
 from perception.metrics.report import FrameScore
 from perception.replay.report import REPORT_FILE, TIMING_FILE, ReplayReport
@@ -42,6 +41,11 @@ _LOAD = ('threads a frame', 'device', 'machine')
 Backend and precision are not here, they may be what is compared."""
 _MODEL = ('network', 'backend', 'precision', 'post-processing', 'versions')
 """In the report's provenance: what may be compared. With all of it the same, two latencies tell of no model."""
+_AGREEMENT = (
+    ('boxes backed by mask', 'supported', 'boxes'),
+    ('object pixels in a box', 'covered', 'object_pixels'),
+)
+"""Name, share and what it is a share of."""
 _THRESHOLD = 'score threshold of pictures and agreement'
 _TOO_FEW = 'too few frames'
 
@@ -127,7 +131,7 @@ class _Side:
         return np.array(self.timing['frames']['ms'][stage], np.float64)[self.places]
 
 
-def compare(first: Path, second: Path, *, rounds: int = ROUNDS, seed: int = 0) -> Comparison:
+def compare(first: Path, second: Path) -> Comparison:
     """Compare two replays, each given as its output folder or as the report.json in it.
 
     Raises:
@@ -141,16 +145,22 @@ def compare(first: Path, second: Path, *, rounds: int = ROUNDS, seed: int = 0) -
         raise ConfigError(f'{first} has label space {spaces[0]!r}, {second} has {spaces[1]!r}; they must be one.')
     pairs, same_recording = pair_frames(*reports)
     if not pairs:
-        names = [[frame.name for frame in report.scores.frames[:1]] for report in reports]
+        names = [', '.join(frame.name for frame in report.scores.frames[:1]) or 'none' for report in reports]
+        streams = [', '.join(report.stream_names) for report in reports]
         raise ConfigError(
-            f'{first} and {second} have no frame in common ({names[0]} and {names[1]}); '
-            'replay the same recording with both models.'
+            f'{first} and {second} have no frame in common: the first is {names[0]} of {streams[0]}, and {names[1]} of '
+            f'{streams[1]}. Replay the same recording with both models.'
         )
     sides = [
         _Side(report, [report.scores.frames[place] for place in places], list(places), _load_timing(path, report))
         for path, report, places in zip(paths, reports, zip(*pairs, strict=True), strict=True)
     ]
-    differences, notes = _differences(sides[0], sides[1], draw_blocks(len(pairs), rounds, seed))
+    recordings = recording_names(reports[0])
+    blocks = number_blocks(
+        [recordings[reports[0].streams[place]] for place in sides[0].places],
+        [reports[0].recorded_ns[place] for place in sides[0].places],
+    )
+    differences, notes = _differences(sides[0], sides[1], blocks)
     networks = [str(report.scores.provenance.get('network', path)) for path, report in zip(paths, reports, strict=True)]
     return Comparison(
         first=networks[0],
@@ -181,27 +191,23 @@ def _load_timing(path: Path, report: ReplayReport) -> dict[str, Any] | None:
     return document
 
 
-def _differences(first: _Side, second: _Side, drawn: np.ndarray) -> tuple[list[Difference], list[str]]:
-    """All figures, and what to say of those that are missing or get no verdict."""
+def _differences(first: _Side, second: _Side, blocks: np.ndarray) -> tuple[list[Difference], list[str]]:
+    """All figures, and what to say of those that are missing or get no verdict; blocks (F,) as of number_blocks."""
     sides = first, second
-    everything = np.arange(drawn.shape[1])[None]
-    scored, notes = _scored_frames(sides)
-    withheld = {}
+    scored, withheld, notes = _scored_frames(sides)
     for group, (why, note) in {'agreement': _judge_agreement(sides), 'latency': _judge_latency(sides)}.items():
         withheld[group] = why
         notes += [note] if note else []
 
     def measure(group: str, name: str, figures: Sequence[Figure], *, more_is_better: bool = True) -> Difference:
-        before, after = (_number(figure.of(everything)[0]) for figure in figures)
-        low = high = None
+        before, after = (_number(figure.value) for figure in figures)
+        interval = None
         why = ''
         if before is not None and after is not None:
-            too_few = min(figure.blocks for figure in figures) < MIN_BLOCKS
-            why = withheld.get(group) or (_TOO_FEW if too_few else '')
-            if not why:
-                rounds = figures[1].of(drawn) - figures[0].of(drawn)
-                tail = 100 * (1 - CONFIDENCE) / 2
-                low, high = np.nanpercentile(rounds, (tail, 100 - tail)).tolist()
+            why = withheld.get(group, '')
+            interval = None if why else difference_interval(figures[0], figures[1])
+            why = why or ('' if interval else _TOO_FEW)
+        low, high = interval or (None, None)
         return Difference(
             group=group,
             name=name,
@@ -216,28 +222,38 @@ def _differences(first: _Side, second: _Side, drawn: np.ndarray) -> tuple[list[D
     found = []
     if scored['segmentation'].any():
         classes = first.report.scores.segmentation.classes
-        iou = [iou_figures(side.frames, scored['segmentation'], len(classes)) for side in sides]
-        found.append(measure('segmentation', 'mIoU', [mean_of(figures) for figures in iou]))
-        for index, name in enumerate(classes):
-            found.append(measure('segmentation', name, [figures[index] for figures in iou]))
+        before, after = (iou_figures(side.frames, scored['segmentation'], blocks, len(classes)) for side in sides)
+        found.append(measure('segmentation', 'mIoU', (mean_of(before), mean_of(after))))
+        found += [measure('segmentation', name, pair) for name, *pair in zip(classes, before, after, strict=True)]
     if scored['detection'].any():
-        ap50 = [mean_figure(np.where(scored['detection'], _ap50(side.frames), np.nan)) for side in sides]
-        found.append(measure('detection', 'AP50, mean of frames', ap50))
+        classes = first.report.scores.detection.classes
+        before, after = (precision_figures(side.frames, scored['detection'], blocks, len(classes)) for side in sides)
+        found.append(measure('detection', 'AP50', (mean_of(before), mean_of(after))))
+        found += [
+            measure('detection', f'AP50 {name}', pair) for name, *pair in zip(classes, before, after, strict=True)
+        ]
         if all(side.report.scores.detection.images == scored['detection'].sum() for side in sides):
-            found += _whole_run_precision(first.report, second.report)
+            found.append(_strict_precision(first.report, second.report))
         else:
-            notes.append('AP of the whole run is left out, it is not of the same frames.')
-    for name, field in (('boxes backed by mask', 'supported'), ('object pixels in a box', 'covered')):
-        found.append(measure('agreement', name, [mean_figure(_agreement(side, field)) for side in sides]))
+            notes.append('AP50:95 is left out, it is not of the same frames.')
+    for name, field, weight in _AGREEMENT:
+        shares = [_agreement(side, field) for side in sides]
+        # A model that sees nothing where it is hard is not better for it.
+        missing = np.isnan(shares).any(axis=0)
+        pair = [
+            mean_figure(np.where(missing, np.nan, share), blocks, _agreement(side, weight))
+            for share, side in zip(shares, sides, strict=True)
+        ]
+        found.append(measure('agreement', name, pair))
     if all(side.timing is not None for side in sides):
         for name, stages in {**{f'{stage} ms': [stage] for stage in PERCEIVING}, 'latency ms': PERCEIVING}.items():
-            times = [mean_figure(np.sum([side.stage_ms(stage) for stage in stages], axis=0)) for side in sides]
+            times = [mean_figure(np.sum([side.stage_ms(stage) for stage in stages], axis=0), blocks) for side in sides]
             found.append(measure('latency', name, times, more_is_better=False))
     if any(item.withheld == _TOO_FEW for item in found):
         some = ' on some figures' if any(item.verdict for item in found) else ''
         notes.append(
-            f'Too few frames for a verdict{some}: it takes {MIN_BLOCKS} blocks of {BLOCK_FRAMES} neighbouring frames '
-            'that have something to measure.'
+            f'Too few frames for a verdict{some}: it takes {MIN_BLOCKS} different seconds of recording that have '
+            'something to measure.'
         )
     return found, notes
 
@@ -250,8 +266,9 @@ def _name_parts(reports: Sequence[ReplayReport]) -> list[str]:
     ]
 
 
-def _scored_frames(sides: Sequence[_Side]) -> tuple[dict[str, np.ndarray], list[str]]:
-    """For each task the frames that have truth in both (F,), and what to say of the others."""
+def _scored_frames(sides: Sequence[_Side]) -> tuple[dict[str, np.ndarray], dict[str, str], list[str]]:
+    """For each task the frames that have truth in both (F,), why there is no verdict, and what to say of the others."""
+    withheld: dict[str, str] = {}
     both: dict[str, np.ndarray] = {}
     missing: dict[str, list[str]] = {}
     alone: np.ndarray = np.zeros(len(sides[0].frames), bool)
@@ -262,7 +279,9 @@ def _scored_frames(sides: Sequence[_Side]) -> tuple[dict[str, np.ndarray], list[
         both[task] = has[0] & has[1]
         if both[task].any():
             alone = alone | (has[0] ^ has[1])
-            unlike = unlike | (both[task] & [before != after for before, after in zip(*truth, strict=True)])
+            differs = both[task] & [before != after for before, after in zip(*truth, strict=True)]
+            unlike = unlike | differs
+            withheld |= {task: 'unlike truth'} if differs.any() else {}
         elif has.any():
             one = f'Only {"AB"[int(has[1].any())]} has truth'
             who = 'In no frame do both have truth' if has.any(axis=1).all() else one
@@ -275,7 +294,7 @@ def _scored_frames(sides: Sequence[_Side]) -> tuple[dict[str, np.ndarray], list[
         notes.append(f'Truth that only one has is left out, in {alone.sum():,} of {len(alone):,} frames.')
     if unlike.any():
         notes.append(f'THE TRUTH IS NOT THE SAME in {unlike.sum():,} of {len(unlike):,} frames; give both one --truth.')
-    return both, notes
+    return both, withheld, notes
 
 
 def _judge_agreement(sides: Sequence[_Side]) -> tuple[str, str]:
@@ -321,24 +340,15 @@ def _unlike(runs: Sequence[dict[str, Any]], keys: Sequence[str]) -> str:
     )
 
 
-def _ap50(frames: Sequence[FrameScore]) -> np.ndarray:
-    return np.array([np.nan if frame.ap50 is None else frame.ap50 for frame in frames], np.float64)
-
-
 def _agreement(side: _Side, name: str) -> np.ndarray:
     values = [getattr(side.report.agreement[place], name) for place in side.places]
     return np.array([np.nan if value is None else value for value in values], np.float64)
 
 
-def _whole_run_precision(first: ReplayReport, second: ReplayReport) -> list[Difference]:
-    """Average precision over the whole run, which cannot be taken from frames by themselves: without an interval."""
+def _strict_precision(first: ReplayReport, second: ReplayReport) -> Difference:
+    """AP50:95 of the whole run, which frames do not keep enough for: without an interval."""
     scores = first.scores.detection, second.scores.detection
-    names = ['AP50', 'AP50:95', *(f'AP50 {name}' for name in scores[0].classes)]
-    values = [(each.mean_ap50, each.mean_ap, *each.ap50) for each in scores]
-    return [
-        Difference(group='detection', name=name, first=before, second=after)
-        for name, before, after in zip(names, *values, strict=True)
-    ]
+    return Difference(group='detection', name='AP50:95', first=scores[0].mean_ap, second=scores[1].mean_ap)
 
 
 def _number(value: float) -> float | None:

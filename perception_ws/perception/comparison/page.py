@@ -9,8 +9,8 @@ from pathlib import Path
 
 from tabulate import tabulate
 
-from perception.comparison.bootstrap import BLOCK_FRAMES, CONFIDENCE
 from perception.comparison.compare import Comparison, Difference
+from perception.comparison.intervals import CONFIDENCE
 from perception.metrics.page_sections import Section, tile
 from perception.metrics.report_page import render_page
 
@@ -38,7 +38,7 @@ def describe(comparison: Comparison) -> str:
         parts.append(f'{comparison.only_first:,} and {comparison.only_second:,} that only one has are left out')
     if not comparison.same_recording:
         parts.append('THE RECORDINGS ARE NOT THE SAME BYTES')
-    how = f' Intervals by bootstrap over blocks of {BLOCK_FRAMES} neighbouring frames.'
+    how = ' Intervals say how far the difference hangs on which seconds were recorded.'
     return f'{"; ".join(parts)}.{how if any(item.verdict for item in comparison.differences) else ""}'
 
 

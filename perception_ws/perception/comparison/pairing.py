@@ -26,9 +26,7 @@ def _identify(report: ReplayReport, same: set[str], *, single: bool) -> list[tup
     """
     hashes = _hashes(report)
     streams = []
-    for stream in report.stream_names:
-        # 'drive_2/front' begins with 'drive', too.
-        name = max((name for name in hashes if stream.startswith(name)), key=len, default='')
+    for stream, name in zip(report.stream_names, recording_names(report), strict=True):
         digest = hashes.get(name)
         streams.append((digest if digest in same else '' if single else name, stream[len(name) :]))
     seen: Counter[tuple[str, str, int]] = Counter()
@@ -38,6 +36,13 @@ def _identify(report: ReplayReport, same: set[str], *, single: bool) -> list[tup
         keys.append((*key, seen[key]))
         seen[key] += 1
     return keys
+
+
+def recording_names(report: ReplayReport) -> list[str]:
+    """Of each stream, the name of its recording."""
+    names = _hashes(report)
+    # 'drive_2/front' begins with 'drive', too.
+    return [max(filter(stream.startswith, names), key=len, default='') for stream in report.stream_names]
 
 
 def _hashes(report: ReplayReport) -> dict[str, str]:

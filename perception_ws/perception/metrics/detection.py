@@ -18,9 +18,10 @@ from numpy.typing import DTypeLike
 from perception.errors import ConfigError, ShapeError
 from perception.interfaces import Detections, GroundTruth
 from perception.metrics.libraries import require
-from perception.metrics.report import DetectionScores, PrecisionRecallCurve, Score
+from perception.metrics.report import SCORE_LEVELS, DetectionScores, PrecisionRecallCurve, Score
 
 SIZES = ('small', 'medium', 'large')
+MAX_DETECTIONS = 100
 RECALL_LEVELS: tuple[float, ...] = tuple(np.linspace(0, 1, 101).tolist())
 
 
@@ -37,8 +38,21 @@ class BoxTable:
     images: int
 
 
+@dataclass(frozen=True, kw_only=True)
+class ImageDetections:
+    """The detections of one image by themselves, as ``FrameScore`` has them."""
+
+    ap50: Score
+    objects: tuple[int, ...]
+    right: tuple[tuple[int, ...], ...]
+    wrong: tuple[tuple[int, ...], ...]
+
+
 class DetectionScorer:
-    """Accumulates boxes; its memory is some 3 kB per image with 100 detections."""
+    """Accumulates boxes; its memory is some 3 kB per image with 100 detections.
+
+    The scores at the end take 1.5 kB more for every box of one class at a time: 9 GB for 100,000 images with 60 cars.
+    """
 
     def __init__(self, classes: tuple[str, ...]) -> None:
         self.classes = classes
@@ -69,11 +83,12 @@ class DetectionScorer:
                 )
         return image
 
-    def add(self, image: BoxTable) -> Score:
-        """Take one image in; returns its AP50 by itself."""
+    def add(self, image: BoxTable) -> ImageDetections:
+        """Take one image in; returns what there is to say of it by itself."""
         self._append(image)
-        present = np.unique(image.true[:, 1]).tolist()
-        return _average_classes([_average(_evaluate(image, label, [0.5])[0][:, :, 0]) for label in present])
+        found = [_judge_image(image, kind) for kind in range(len(self.classes))]
+        ap50, objects, right, wrong = zip(*found, strict=True)
+        return ImageDetections(ap50=_average_classes(ap50), objects=objects, right=right, wrong=wrong)
 
     def merge(self, other: DetectionScorer) -> None:
         """Take over what another scorer has seen, behind what is here."""
@@ -89,9 +104,9 @@ class DetectionScorer:
         """The scores over everything added."""
         kinds = range(len(self.classes))
         thresholds = np.linspace(0.5, 0.95, 10).tolist()
-        # Class by class, because the evaluator takes 1 kB for every box.
+        # Class by class, because of the memory for every box.
         boxes = self.table
-        tables = [_evaluate(boxes, kind, thresholds) for kind in kinds]
+        tables = [_tables(_evaluate(boxes, kind, thresholds)) for kind in kinds]
         ap50 = tuple(_average(precision[0, :, 0]) for precision, _ in tables)
         ap = tuple(_average(precision[:, :, 0]) for precision, _ in tables)
         by_size = {
@@ -153,8 +168,29 @@ def _one_image(detections: Detections, truth: GroundTruth) -> BoxTable:
     )
 
 
-def _evaluate(boxes: BoxTable, kind: int, thresholds: list[float]) -> tuple[np.ndarray, np.ndarray]:
-    """Run the evaluator on one class; precision and score threshold, both (T, R, S), -1 where there is no truth."""
+def _judge_image(image: BoxTable, kind: int) -> tuple[Score, int, tuple[int, ...], tuple[int, ...]]:
+    """Of one class in one image: AP50, objects, and the scores of right and of wrong detections in thousandths."""
+    scores = image.found[image.found[:, 1] == kind, 2]
+    objects = int((image.true[:, 1] == kind).sum())
+    if not objects and not len(scores):
+        return None, 0, (), ()
+    result = _evaluate(image, kind, [0.5], by_size=False)
+    # Ids of a detection and of what it overlaps; behind the objects come the ignored regions.
+    pairs = (pair.split('_') for pair in result['matched'])
+    partners = {int(detection) - 1: int(true) for detection, true in pairs}
+    right: list[int] = []
+    wrong: list[int] = []
+    for place in np.argsort(-scores, kind='stable')[:MAX_DETECTIONS].tolist():
+        partner = partners.get(place, 0)
+        if partner <= objects:
+            level = min(int(scores[place] * SCORE_LEVELS), SCORE_LEVELS - 1)
+            (right if partner else wrong).append(level)
+    precision, _ = _tables(result)
+    return _average(precision[:, :, 0]), objects, tuple(right), tuple(wrong)
+
+
+def _evaluate(boxes: BoxTable, kind: int, thresholds: list[float], *, by_size: bool = True) -> dict[str, Any]:
+    """Run the evaluator on one class; what it finds, by COCO's names."""
     library = require('faster_coco_eval')
     images = [{'id': index} for index in range(1, boxes.images + 1)]
     true: list[dict[str, Any]] = []
@@ -173,11 +209,17 @@ def _evaluate(boxes: BoxTable, kind: int, thresholds: list[float]) -> tuple[np.n
     evaluator = library.COCOeval_faster(truth, detections, iouType='bbox')
     evaluator.params.iouThrs = np.array(thresholds)
     evaluator.params.recThrs = np.array(RECALL_LEVELS)
+    if not by_size:
+        evaluator.params.areaRng, evaluator.params.areaRngLbl = evaluator.params.areaRng[:1], ['all']
     evaluator.evaluate()
     evaluator.accumulate()
+    return dict(evaluator.eval)
+
+
+def _tables(result: dict[str, Any]) -> tuple[np.ndarray, np.ndarray]:
+    """Precision and score threshold, both (T, R, S), -1 where there is no truth."""
     # (T, R, class, S, limit of detections per image): our class, and the last of the limits 1, 10, 100.
-    shape = (len(thresholds), len(RECALL_LEVELS), 1, 1 + len(SIZES), 3)
-    precision, scores = (np.asarray(evaluator.eval[key], np.float64).reshape(shape) for key in ('precision', 'scores'))
+    precision, scores = (np.asarray(result[key], np.float64) for key in ('precision', 'scores'))
     return precision[:, :, 0, :, -1], scores[:, :, 0, :, -1]
 
 

@@ -56,7 +56,7 @@ class Evaluator:
                 'correct_pixels': tuple(mask.confusion.diagonal().tolist()),
             }
         if boxes is not None:
-            score['ap50'] = self._detection.add(boxes)
+            score |= vars(self._detection.add(boxes))
             score |= {'boxes': len(boxes.true), 'detections': len(boxes.found)}
         frame = FrameScore(**score)
         self._frames.append(frame)

@@ -15,7 +15,9 @@ from typing import Any
 from perception.errors import ConfigError
 
 FORMAT = 'perception-report'
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
+SCORE_LEVELS = 1000
+"""Of the scores that a frame keeps of its detections."""
 
 Score = float | None
 """0..1, or None where there was nothing to measure."""
@@ -93,6 +95,12 @@ class FrameScore:
     boxes: int | None = None
     """Objects in the truth; None when boxes are not annotated."""
     detections: int | None = None
+    objects: tuple[int, ...] | None = None
+    """(K,) objects in the truth by class."""
+    right: tuple[tuple[int, ...], ...] | None = None
+    """(K,) of each class the scores, in whole thousandths, of detections that found an object at an IoU of 0.5."""
+    wrong: tuple[tuple[int, ...], ...] | None = None
+    """(K,) the same of those that found none; those in an ignored region are neither."""
 
     @property
     def rank(self) -> Score:

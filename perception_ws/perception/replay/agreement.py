@@ -23,12 +23,15 @@ class FrameAgreement:
         supported: Mean over the detections of the share of their box that has a class of such an object; None without
             detections. A car fills some four fifths of its box, a walking person half of it.
         covered: Share of the pixels of objects' classes that lie in a box of such an object; None without such pixels.
+        boxes, object_pixels: Of how many boxes and pixels these are the shares.
         pixels: (C,) pixels of each segmentation class.
         detections: (K,) detections of each class.
     """
 
     supported: float | None
     covered: float | None
+    boxes: int
+    object_pixels: int
     pixels: tuple[int, ...]
     detections: tuple[int, ...]
 
@@ -80,6 +83,8 @@ class AgreementMeter:
         return FrameAgreement(
             supported=sum(shares) / len(shares) if shares else None,
             covered=float(covered.sum() / things.sum()) if things.any() else None,
+            boxes=len(shares),
+            object_pixels=int(things.sum()),
             pixels=tuple(int(count) for count in pixels),
             detections=tuple(np.bincount(labels, minlength=len(self.labels.detection)).tolist()),
         )

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from perception.bag.frames import is_bag, open_frames
 from perception.bag.labelled import Match
-from perception.bag.reader import camera_topics
+from perception.bag.reader import BagFrames, camera_topics
 from perception.bag.source import FrameSource, OnSkip
 from perception.bag.truth_topics import camera_namespace
 from perception.errors import RecordingError
@@ -120,8 +120,11 @@ def open_streams(
     """
     path = recording.path
     for topic in options.topics or _cameras(path):
+        source = open_frames(path, topic)
+        if isinstance(source, BagFrames):
+            topic = source.topic  # whoever names it may leave out the first slash
         name = f'{recording.name}{topic or ""}'
-        source = open_frames(path, topic, on_skip=on_skip and on_skip(name))
+        source.on_skip = on_skip and on_skip(name)
         truth = open_truth(
             options.truth,
             source,

@@ -17,7 +17,7 @@ from perception.errors import ConfigError
 from perception.metrics import Report
 from perception.replay.agreement import FrameAgreement
 
-FORMAT, FORMAT_VERSION = 'perception-replay', 1
+FORMAT, FORMAT_VERSION = 'perception-replay', 2
 REPORT_FILE, TIMING_FILE, PAGE_FILE = 'report.json', 'timing.json', 'report.html'
 BAD_TRUTH = 'bad_truth'
 """The reason of a skip that concerns a frame's truth; the frame itself is used."""
@@ -71,8 +71,10 @@ class ReplayReport:
         return not self.ended_by
 
     def mean_agreement(self) -> tuple[float | None, float | None]:
-        """Over all frames: how far boxes are supported by the mask, and how far objects in the mask have a box."""
-        return _mean([f.supported for f in self.agreement]), _mean([f.covered for f in self.agreement])
+        """How far boxes are supported by the mask, and the share of objects' pixels in a box, each over all of them."""
+        frames = self.agreement
+        supported = _mean([frame.supported for frame in frames], [frame.boxes for frame in frames])
+        return supported, _mean([frame.covered for frame in frames], [frame.object_pixels for frame in frames])
 
     def class_shares(self) -> tuple[float, ...]:
         """(C,) share of all pixels that each segmentation class was given."""
@@ -154,6 +156,6 @@ class ReplayReport:
             ) from error
 
 
-def _mean(values: Sequence[float | None]) -> float | None:
-    measured = [value for value in values if value is not None]
-    return sum(measured) / len(measured) if measured else None
+def _mean(values: Sequence[float | None], weights: Sequence[int]) -> float | None:
+    measured = [value * weight for value, weight in zip(values, weights, strict=True) if value is not None]
+    return sum(measured) / sum(weights) if measured else None
