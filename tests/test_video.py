@@ -1,5 +1,6 @@
 """Films are read back with another library than the one that wrote them."""
 
+from fractions import Fraction
 from pathlib import Path
 
 import av
@@ -129,3 +130,9 @@ def test_pictures_before_an_error_are_kept(tmp_path: Path) -> None:
     with pytest.raises(RuntimeError, match='the camera fell off'):
         write_until_it_fails(tmp_path / 'film.mp4', [picture(48, 64)] * 4)
     assert len(read(tmp_path / 'film.mp4')[0]) == 4
+
+
+def test_a_rate_that_no_film_has_is_the_slowest_there_is(tmp_path: Path) -> None:
+    path = write(tmp_path / 'film.mp4', [picture(32, 32)] * 2, frame_rate_hz=1e-5)
+    with av.open(str(path)) as film:
+        assert film.streams.video[0].average_rate == Fraction(1, 1000)

@@ -8,19 +8,26 @@ import av
 import cv2
 import numpy as np
 
+_SLOWEST = Fraction(1, 1000)
+
+
+def _as_rate(hertz: float) -> Fraction:
+    # 0 would be taken for a rate that nobody gave.
+    return max(Fraction(hertz).limit_denominator(1000), _SLOWEST)
+
 
 class VideoWriter:
     """Collects (H, W, 3) uint8 RGB pictures; those of another size than the first are resized to it.
 
     Args:
         path: The MP4 file; replaced when the film is closed, removed if it got no picture.
-        frame_rate_hz: Pictures a second in the film.
+        frame_rate_hz: Pictures a second in the film, 0.001 at least.
     """
 
     def __init__(self, path: Path, frame_rate_hz: float) -> None:
         self._path, self._unfinished = path, path.with_name(f'.{path.name}')
         self._container = av.open(str(self._unfinished), 'w')
-        self._stream = self._container.add_stream('libx264', rate=Fraction(frame_rate_hz).limit_denominator(1000))
+        self._stream = self._container.add_stream('libx264', rate=_as_rate(frame_rate_hz))
         self._stream.pix_fmt = 'yuv420p'
         self._stream.options = {'crf': '23', 'preset': 'veryfast'}
         self._size: tuple[int, int] | None = None

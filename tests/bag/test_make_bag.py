@@ -229,6 +229,16 @@ def test_masks_in_cityscapes_layout_are_truth_without_any_instances(tmp_path: Pa
     assert truth.boxes_xyxy is None
 
 
+def test_images_that_cannot_be_read_are_counted(tmp_path: Path) -> None:
+    draw_camvid(tmp_path, 'test', 3)
+    images = sorted((tmp_path / 'test').iterdir())
+    images[1].write_bytes(b'junk')
+    frames, truth = labelled_frames(open_labelled(tmp_path), 10.0)
+    summary = write_frames_bag(frames, tmp_path / 'bag', truth=truth, progress=False)
+    assert (summary.frames, summary.annotated, summary.skipped) == (2, 2, 1)
+    assert str(summary).endswith('; 1 DAMAGED ONES ARE LEFT OUT')
+
+
 def test_stamps_are_read_out_of_names(tmp_path: Path) -> None:
     write_picture(tmp_path / 'testannot' / f'frame_{FIRST_NS}.png', np.zeros(HW, np.uint8))
     folder = open_labelled(tmp_path)

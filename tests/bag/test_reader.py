@@ -13,7 +13,7 @@ import yaml
 from rosbags import rosbag2
 
 from perception.bag.frames import is_bag, list_images
-from perception.bag.reader import BagFrames, read_frames
+from perception.bag.reader import BagFrames, camera_topics, read_frames
 from perception.bag.source import require_exists
 from perception.errors import ImageError, RecordingError
 from perception.interfaces import StampedImage
@@ -91,6 +91,20 @@ def test_two_topics(tmp_path: Path) -> None:
         read_frames(tmp_path / 'bag', '/rihgt')
     with pytest.raises(RecordingError, match="no frames on topic '/silent'"):
         read_frames(tmp_path / 'bag', '/silent')
+
+
+def test_depth_is_no_camera(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    with DrawnBag(tmp_path / 'bag', 'mcap') as bag:
+        for index in range(2):
+            frame = draw_frame(index)
+            bag.write('/color/image_raw', RAW, frame)
+            bag.write('/color/image_raw/compressed', JPEG, frame)
+            bag.write('/depth/image_rect_raw', RAW, frame, encoding='16UC1', step=82, data=bytes(82 * 30))
+            bag.write('/depth/image_rect_raw/compressedDepth', JPEG, frame, format='16UC1; compressedDepth png')
+    assert camera_topics(tmp_path / 'bag') == ['/color/image_raw']
+    assert '/depth/image_rect_raw, /depth/image_rect_raw/compressedDepth: depth, so no camera' in caplog.text
+    assert {frame.source for frame in read_frames(tmp_path / 'bag')} == {'/color/image_raw'}
+    assert len(list(read_frames(tmp_path / 'bag', '/depth/image_rect_raw'))) == 2
 
 
 def test_a_topic_without_messages_does_not_compete(tmp_path: Path) -> None:

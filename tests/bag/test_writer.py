@@ -130,7 +130,7 @@ def test_a_bag_is_whole_or_absent(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
 
     with monkeypatch.context() as patch:
         patch.setattr(Writer, 'close', full)
-        with pytest.raises(OSError, match='No space'):
+        with pytest.raises(RecordingError, match=r'Cannot write the bag .*No space left'):
             write_frames_bag([draw_frame(0)], tmp_path / 'bag', progress=False)
     assert not (tmp_path / 'bag').exists()
     assert write_frames_bag([draw_frame(0)], tmp_path / 'bag', progress=False).frames == 1

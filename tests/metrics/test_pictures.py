@@ -53,6 +53,27 @@ def test_parts_merged_are_the_whole():
     assert names(merged.best()) == names(whole.best())
 
 
+def test_images_with_a_known_truth_are_shown_and_no_others():
+    truth = draw_truth(np.random.default_rng(0))
+
+    def offer_recording(scored: bool) -> PictureKeeper:
+        keeper = PictureKeeper(LABELS, count=3)
+        for index in range(4):
+            frame = FrameScore(name=f'{scored} {index}', mean_iou=0.6 + index / 100 if scored else None)
+            keeper.offer(frame, BLANK, perfect(truth), truth, None if scored else index / 100)
+        return keeper
+
+    for order in ((True, False), (False, True)):
+        keeper = PictureKeeper(LABELS, count=3)
+        for scored in order:
+            keeper.merge(offer_recording(scored))
+        assert names(keeper.worst()) == ['True 0', 'True 1']
+        assert names(keeper.best()) == ['True 3', 'True 2']
+    boxes_only = FrameScore(name='boxes', ap50=0.0)
+    keeper.offer(boxes_only, BLANK, perfect(truth), truth)
+    assert 'boxes' not in names(keeper.worst())
+
+
 def test_no_pictures_wanted():
     keeper = PictureKeeper(LABELS, count=0)
     offer(keeper, [0.5])

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -48,11 +49,14 @@ class BagSummary:
     start_ns: int
     end_ns: int
     size_bytes: int
+    skipped: int = 0
+    """Frames that could not be decoded."""
 
     def __str__(self) -> str:
         seconds, megabytes = (self.end_ns - self.start_ns) / 1e9, self.size_bytes / 1e6
         truth = f' ({self.annotated} with truth)' if self.annotated else ''
-        return f'{self.path}: {self.frames} frames{truth} on {self.topic}, {seconds:.1f} s, {megabytes:.1f} MB'
+        lost = f'; {self.skipped} DAMAGED ONES ARE LEFT OUT' if self.skipped else ''
+        return f'{self.path}: {self.frames} frames{truth} on {self.topic}, {seconds:.1f} s, {megabytes:.1f} MB{lost}'
 
 
 def write_frames_bag(
@@ -79,7 +83,8 @@ def write_frames_bag(
         progress: Show a progress bar.
 
     Raises:
-        RecordingError: If the bag exists already, or there were no frames (then no bag is left behind).
+        RecordingError: If the bag exists already, the disk is full, or there were no frames (then no bag is left
+            behind).
         DatasetError: If an annotation is broken.
     """
     topic = topic or ('/camera/image' if encoding == 'raw' else '/camera/image/compressed')
@@ -87,6 +92,7 @@ def write_frames_bag(
     stamps_ns = 0, 0
     total = getattr(frames, 'frame_count', None)
     with (
+        _writing(output),
         BagWriter(output) as writer,
         tqdm(_until_the_cut(frames), total=total, unit='frame', disable=not progress, desc=topic) as bar,
     ):
@@ -110,7 +116,16 @@ def write_frames_bag(
         start_ns=stamps_ns[0],
         end_ns=stamps_ns[1],
         size_bytes=sum(file.stat().st_size for file in writer.path.iterdir()),
+        skipped=frames.skipped.total() if isinstance(frames, FrameSource) else 0,
     )
+
+
+@contextmanager
+def _writing(output: Path | str) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise RecordingError(f'Cannot write the bag {output}: {error}. Free some space and make it anew.') from error
 
 
 def _until_the_cut(frames: Iterable[StampedImage]) -> Iterator[StampedImage]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections import defaultdict
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +32,7 @@ DECODERS: dict[str, Callable[[Any], DecodedImage]] = {
     'sensor_msgs/msg/CompressedImage': decode_compressed_image,
 }
 """Message types that hold a frame."""
+_DEPTH_ENCODINGS = ('16UC1', '32FC1')
 
 
 def read_frames(bag: Path | str, topic: str | None = None, *, on_skip: OnSkip | None = None) -> Iterator[StampedImage]:
@@ -58,7 +59,7 @@ class BagFrames(FrameSource):
     def __init__(self, bag: Path | str, topic: str | None = None, *, on_skip: OnSkip | None = None) -> None:
         super().__init__(Path(bag), on_skip)
         with open_recording(self.path) as reader:
-            self.topic = _choose_topic(self.path, reader.connections, topic)
+            self.topic = _choose_topic(self.path, reader, topic)
             self.frame_count = sum(connection.msgcount for connection in self._connections(reader))
             duration_ns = reader.end_time - reader.start_time
         if self.frame_count > 1 and duration_ns > 1:
@@ -101,7 +102,7 @@ class BagFrames(FrameSource):
 def camera_topics(bag: Path | str) -> list[str]:
     """The topics of a bag on which cameras publish, one for each camera: raw images rather than compressed ones.
 
-    Masks and overlays, predicted or true, are images too, but no camera's.
+    Masks and overlays, predicted or true, and depth are images too, but no camera's.
 
     Raises:
         RecordingError: If the bag is missing or damaged, or holds no camera's images.
@@ -109,32 +110,57 @@ def camera_topics(bag: Path | str) -> list[str]:
     path = Path(bag)
     with open_recording(path) as reader:
         filled = [connection for connection in reader.connections if connection.msgcount]
-    images = {connection.topic for connection in filled if type_name(connection) in DECODERS}
-    cameras = [
-        topic
-        for topic in sorted(images)
-        if not _is_result(topic) and not (topic.endswith('/compressed') and topic.removesuffix('/compressed') in images)
-    ]
+        cameras = _camera_topics(path, reader)
     if not cameras:
         described = ', '.join(sorted({f'{connection.topic} ({type_name(connection)})' for connection in filled}))
         raise RecordingError(f'{path} holds no images of a camera. Topics with messages: {described or "none"}.')
     return cameras
 
 
+def _camera_topics(path: Path, reader: Reader) -> list[str]:
+    connections = {
+        connection.topic: connection
+        for connection in reader.connections
+        if connection.msgcount and type_name(connection) in DECODERS and not _is_result(connection.topic)
+    }
+    cameras = [
+        topic
+        for topic in sorted(connections)
+        if not (topic.endswith('/compressed') and topic.removesuffix('/compressed') in connections)
+    ]
+    depth = [topic for topic in cameras if _holds_depth(path, reader, connections[topic])]
+    if depth:
+        logger.warning('%s: %s: depth, so no camera; name the topic to read it as one.', path, ', '.join(depth))
+    return [topic for topic in cameras if topic not in depth]
+
+
+def _holds_depth(path: Path, reader: Reader, connection: Connection) -> bool:
+    """Told by the first message: names tell less."""
+    try:
+        for _, _, data in read_messages(path, reader, [connection]):
+            message = deserialize(path, connection, data)
+            return 'compressedDepth' in str(getattr(message, 'format', '')) or (
+                getattr(message, 'encoding', '') in _DEPTH_ENCODINGS
+            )
+    except (ImageError, RecordingError):
+        pass  # whoever reads the frames says so
+    return False
+
+
 def _is_result(topic: str) -> bool:
     return not {'truth', 'segmentation', 'overlay'}.isdisjoint(topic.split('/'))
 
 
-def _choose_topic(path: Path, connections: Collection[Connection], topic: str | None) -> str:
+def _choose_topic(path: Path, reader: Reader, topic: str | None) -> str:
     types: dict[str, str] = {}
     counts: dict[str, int] = defaultdict(int)
-    for connection in connections:
+    for connection in reader.connections:
         counts[connection.topic] += connection.msgcount
         if types.get(connection.topic) not in DECODERS:
             types[connection.topic] = type_name(connection)
     images = [name for name in sorted(types) if types[name] in DECODERS]
     if topic is None:
-        cameras = [name for name in images if counts[name] and not _is_result(name)]
+        cameras = _camera_topics(path, reader)
         if len(cameras) == 1:
             return cameras[0]
         problem = f'{len(cameras)} camera topics with messages; name the one to read' if cameras else 'no camera images'

@@ -8,6 +8,7 @@ Shape letters: H W rows and columns, N boxes.
 from __future__ import annotations
 
 from bisect import insort
+from collections import Counter
 from dataclasses import dataclass, replace
 
 import cv2
@@ -32,8 +33,14 @@ class ScenePicture:
     """What it was chosen by where no truth is known; ``truth_jpeg`` is the photo then."""
 
 
+_Kept = tuple[tuple[int, float, int], ScenePicture]
+"""What it was chosen by (0 mean IoU, 1 AP50, 2 agreement), its rank, how many came before it; and the picture."""
+
+
 class PictureKeeper:
     """Keeps the best and the worst images by ``FrameScore.rank``; among equals the earlier one.
+
+    Mean IoU, AP50 and agreement are no one scale: only images of the first of these that there is are shown.
 
     Args:
         labels: Gives the colours.
@@ -49,9 +56,9 @@ class PictureKeeper:
         self._count = count
         self._score_threshold = score_threshold
         self._max_width_px = max_width_px
-        self._offered = 0
-        self._worst: list[tuple[tuple[float, int], ScenePicture]] = []
-        self._best: list[tuple[tuple[float, int], ScenePicture]] = []
+        self._offered: Counter[int] = Counter()
+        self._worst: list[_Kept] = []
+        self._best: list[_Kept] = []
 
     def offer(
         self,
@@ -69,9 +76,11 @@ class PictureKeeper:
         rank = agreement if frame.rank is None else frame.rank
         if rank is None or not self._count:
             return
-        self._offered += 1
+        measure = 2 if frame.rank is None else 1 if frame.mean_iou is None else 0
+        self._offered[measure] += 1
+        place = self._offered.total()
         picture = None
-        for kept, order in ((self._worst, (rank, self._offered)), (self._best, (-rank, self._offered))):
+        for kept, order in ((self._worst, (measure, rank, place)), (self._best, (measure, -rank, place))):
             if len(kept) == self._count and kept[-1][0] < order:
                 continue
             picture = picture or self._paint(frame, image_rgb, result, truth)
@@ -82,19 +91,25 @@ class PictureKeeper:
 
     def merge(self, other: PictureKeeper) -> None:
         """Take over the pictures of another keeper, whose images come behind those that were offered here."""
+        before = self._offered.total()
         for kept, theirs in ((self._worst, other._worst), (self._best, other._best)):
-            for (rank, place), picture in theirs:
-                insort(kept, ((rank, self._offered + place), picture), key=lambda entry: entry[0])
+            for (measure, rank, place), picture in theirs:
+                insort(kept, ((measure, rank, before + place), picture), key=lambda entry: entry[0])
             del kept[self._count :]
-        self._offered += other._offered
+        self._offered.update(other._offered)
 
     def worst(self) -> list[ScenePicture]:
         """The worst images, worst first."""
-        return [picture for _, picture in self._worst[: self._offered - self._offered // 2]]
+        return self._shown(self._worst, upper_half=True)
 
     def best(self) -> list[ScenePicture]:
         """The best images, best first; none that is among the worst."""
-        return [picture for _, picture in self._best[: self._offered // 2]]
+        return self._shown(self._best, upper_half=False)
+
+    def _shown(self, kept: list[_Kept], *, upper_half: bool) -> list[ScenePicture]:
+        measure = min(self._offered, default=0)
+        half = (self._offered[measure] + upper_half) // 2
+        return [picture for order, picture in kept if order[0] == measure][:half]
 
     def _paint(self, frame: FrameScore, image_rgb: np.ndarray, result: SceneResult, truth: GroundTruth) -> ScenePicture:
         scale = min(1.0, self._max_width_px / image_rgb.shape[1])

@@ -30,7 +30,9 @@ class MaskScore:
     def class_iou(self) -> tuple[Score, ...]:
         """(C,) with None for classes without truth."""
         present = (self.confusion.sum(dim=1) > 0).tolist()
-        return tuple(iou if has_truth else None for iou, has_truth in zip(self.iou.tolist(), present, strict=True))
+        return tuple(
+            iou if has_truth else None for iou, has_truth in zip(self.iou.reshape(-1).tolist(), present, strict=True)
+        )
 
     @property
     def mean_iou(self) -> Score:
