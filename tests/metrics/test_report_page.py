@@ -6,9 +6,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from drawn_scores import LABELS, draw_pair
+from drawn_scores import LABELS, draw_pair, no_detections
 
 from perception.errors import ConfigError
+from perception.interfaces import GroundTruth, SceneResult
 from perception.metrics import Evaluator, Report, evaluate
 from perception.metrics.page_sections import Section
 from perception.metrics.pictures import PictureKeeper
@@ -121,6 +122,15 @@ def test_confusion_cells_are_shares_of_the_truth(scored, tmp_path: Path):
     matrix = np.array(report.segmentation.confusion)
     np.testing.assert_allclose(cells, (100 * matrix / matrix.sum(axis=1, keepdims=True)).ravel(), atol=0.051)
     assert outline.count['svg'] == 1 + len(LABELS.detection)  # the curves, and their legend
+
+
+def test_one_class_is_enough(tmp_path: Path):
+    one = replace(LABELS, segmentation=LABELS.segmentation[:1], detection=LABELS.detection[:1])
+    truth = GroundTruth(mask=np.array([[0, 255], [0, 0]], np.uint8))
+    report = evaluate([(SceneResult(detections=no_detections(), mask=np.zeros((2, 2), np.uint8)), truth)], one)
+    assert report.segmentation.iou == (1.0,)
+    write_report_page(tmp_path / 'page.html', report, one, title='one')
+    assert read_page(tmp_path / 'page.html')[1].count['table']
 
 
 def test_refuses_another_label_space(scored, tmp_path: Path):

@@ -177,7 +177,7 @@ def _swatch(label: LabelClass) -> str:
 
 def _mistaken(row: Sequence[int], own: int, labels: LabelSpace) -> str:
     """The class that takes most of this one's pixels, if that is at least half a percent."""
-    pixels, other = max((count, -index) for index, count in enumerate(row) if index != own)
+    pixels, other = max(((count, -index) for index, count in enumerate(row) if index != own), default=(0, 0))
     if not sum(row) or pixels / sum(row) < 0.005:
         return ''
     return f'<span class="muted">{escape(labels.segmentation[-other].name)} {share(pixels / sum(row))}</span>'
