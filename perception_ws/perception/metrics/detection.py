@@ -17,7 +17,7 @@ from numpy.typing import DTypeLike
 
 from perception.errors import ConfigError, ShapeError
 from perception.interfaces import Detections, GroundTruth
-from perception.metrics.libraries import require
+from perception.metrics.libraries import BOX_LIBRARY, require
 from perception.metrics.report import DetectionScores, PrecisionRecallCurve, Score
 
 SIZES = ('small', 'medium', 'large')
@@ -155,7 +155,10 @@ def _one_image(detections: Detections, truth: GroundTruth) -> BoxTable:
 
 def _evaluate(boxes: BoxTable, kind: int, thresholds: list[float]) -> tuple[np.ndarray, np.ndarray]:
     """Run the evaluator on one class; precision and score threshold, both (T, R, S), -1 where there is no truth."""
-    library = require('faster_coco_eval')
+    if not (boxes.true[:, 1] == kind).any():
+        nothing = np.full((len(thresholds), len(RECALL_LEVELS), 1 + len(SIZES)), -1.0)
+        return nothing, nothing
+    library = require(BOX_LIBRARY)
     images = [{'id': index} for index in range(1, boxes.images + 1)]
     true: list[dict[str, Any]] = []
     found: list[dict[str, Any]] = []

@@ -14,6 +14,7 @@ from perception.bag.truth_topics import BagTruth, find_truth_topics
 from perception.errors import DatasetError
 from perception.interfaces import GroundTruth, LabelSpace, StampedImage
 from perception.labels import CITYSCAPES_11_3
+from perception.metrics.libraries import require_scoring
 from perception.replay.provenance import hash_files
 from perception.truth.camvid import WEAK_BOXES
 from perception.truth.index_maps import ImageSize
@@ -158,6 +159,7 @@ def open_truth(
     Raises:
         DatasetError: If the truth does not fit the recording or the labels.
         RecordingError: If a topic is missing.
+        MissingDependencyError: If there is a truth, and the scoring libraries are not installed.
     """
     if truth == NOWHERE:
         return NoTruth()
@@ -166,6 +168,7 @@ def open_truth(
         if isinstance(source, BagFrames):
             topics = find_truth_topics(source.path, source.topic, mask=mask_topic, detections=detections_topic)
         if topics is not None:
+            require_scoring()
             return TopicTruth(BagTruth(source.path, topics, labels))
         if truth == TOPICS:
             raise DatasetError(
@@ -179,6 +182,7 @@ def open_truth(
             f'space {labels.name!r}.'
         )
     folder = open_labelled(Path(truth), split)
+    require_scoring()
     return FolderTruth(folder, source, match or _choose_match(folder, source))
 
 
