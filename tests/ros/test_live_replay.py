@@ -208,11 +208,12 @@ def test_a_run_that_is_of_no_use_is_not_done(
 
     def run(source: object, truth: object, options: LiveOptions) -> dict[str, Any]:
         assert options.truth_wanted == wanted
+        assert options.parameters == {'model_path': '', 'score_threshold': 0.5}
         return summary | {'complete': True, 'missed': ['much'], 'faults': said}
 
     monkeypatch.setattr(live_replay, 'run_live_replay', run)
     monkeypatch.setattr('perception.replay.truth.open_truth', lambda *_, **__: None)
     cv2.imwrite(str(tmp_path / 'a.png'), np.zeros((4, 6, 3), np.uint8))
-    options = ['--truth', 'topics'] if wanted else []
+    options = ['--score-threshold', '0.5', *(['--truth', 'topics'] if wanted else [])]
     assert main(['replay-live', str(tmp_path), *options]) == (1 if said else 3)
     assert capsys.readouterr().err.splitlines() == [f'perception replay-live: {fault}' for fault in said]
