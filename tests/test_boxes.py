@@ -99,6 +99,15 @@ def test_decode_keeps_precision_and_range_in_half_types() -> None:
     assert boxes[0].tolist() == pytest.approx([696 - half, 52, 696 + half, 60])
 
 
+@pytest.mark.parametrize('value', [math.nan, math.inf, -math.inf])
+@pytest.mark.parametrize('place', range(4))
+def test_a_code_that_is_not_finite_gives_no_box(place: int, value: float) -> None:
+    codes = torch.zeros(2, 4)
+    codes[0, place] = value
+    boxes = decode_yolo(codes, torch.zeros(2, 2), torch.ones(2, 2), 16)
+    assert boxes.isfinite().all(dim=1).tolist() == [False, True]
+
+
 def test_suppression_against_a_loop() -> None:
     boxes = random_boxes(60) - 80  # negative coordinates included
     scores, labels = torch.rand(60), torch.randint(0, 3, (60,))

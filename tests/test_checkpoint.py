@@ -401,8 +401,10 @@ def test_no_model_is_the_shipped_one(
 ) -> None:
     monkeypatch.setattr(checkpoint, 'SHIPPED_WEIGHTS', written)
     assert weights_equal(resolve_checkpoint('').network, network)
+    # Nobody asked for random weights, so a package that lost its own must not publish their boxes.
     monkeypatch.setattr(checkpoint, 'SHIPPED_WEIGHTS', tmp_path / 'none')
-    assert resolve_checkpoint('').title == f'{checkpoint.DEFAULT_NETWORK}@untrained'
+    with pytest.raises(CheckpointError, match=r'not installed: there is no .*none\. Install the package again'):
+        resolve_checkpoint('')
 
 
 def test_model_that_is_neither_is_refused() -> None:
@@ -411,8 +413,6 @@ def test_model_that_is_neither_is_refused() -> None:
 
 
 def test_shipped_weights_can_be_used() -> None:
-    if not checkpoint.SHIPPED_WEIGHTS.is_file():
-        pytest.skip('no weights are shipped yet')
     shipped = resolve_checkpoint('')
     assert shipped.network.name == checkpoint.DEFAULT_NETWORK
     assert shipped.provenance

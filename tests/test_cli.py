@@ -371,6 +371,22 @@ def test_a_mistyped_device_or_backend_is_refused_before_the_node_starts(
     assert not demo
 
 
+@pytest.mark.parametrize(
+    'given',
+    [
+        ('--model', 'interdependent'),
+        ('--backend', 'eager'),
+        ('--device', 'auto'),
+        ('--precision', 'fp32'),
+        ('--score-threshold', '0.3'),
+    ],
+)
+def test_a_node_that_runs_keeps_its_own_settings(given: tuple[str, str], capsys: pytest.CaptureFixture[str]) -> None:
+    # Also what would be the default: the node may run with something else.
+    assert run('replay-live', SAMPLE_BAG, '--node', '/front', *given) == 2
+    assert f'{given[0]}: not with --node' in capsys.readouterr().err
+
+
 def test_arguments_of_ros_are_left_out(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     monkeypatch.setattr(sys, 'argv', ['replay_evaluator', '/there/is/none', '--ros-args', '-r', '__node:=x'])
     for executable in (replay_evaluator, replay_evaluation):

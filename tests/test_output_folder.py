@@ -1,12 +1,57 @@
-"""Stopping on request: what is in hand is finished, whoever has no patience is heard."""
+"""One run at a time in a folder. Stopping on request: what is in hand is finished, whoever has no patience is heard."""
 
+import errno
+import fcntl
 import os
 import signal
 import time
+from pathlib import Path
 
 import pytest
 
-from perception.output_folder import SAME_S, StopRequest
+from perception.errors import PerceptionError
+from perception.output_folder import SAME_S, StopRequest, claim_folder
+
+
+def refuse(number: int) -> OSError:
+    return OSError(number, os.strerror(number))
+
+
+def test_a_folder_belongs_to_one_run(tmp_path: Path) -> None:
+    for _ in range(2):
+        with claim_folder(tmp_path / 'a' / 'b'):
+            with (
+                pytest.raises(PerceptionError, match=r'Another run is writing to .*b; choose another'),
+                claim_folder(tmp_path / 'a' / 'b'),
+            ):
+                pass
+            with claim_folder(tmp_path / 'other'):
+                pass
+
+
+@pytest.mark.parametrize('number', [errno.ENOLCK, errno.ENOTSUP], ids=errno.errorcode.get)
+def test_a_file_system_without_locks_is_named(number: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def flock(*_: object) -> None:
+        raise refuse(number)
+
+    monkeypatch.setattr(fcntl, 'flock', flock)
+    said = f'Cannot lock --output {tmp_path} .*{os.strerror(number)}.*choose a folder on a local disk'
+    with pytest.raises(PerceptionError, match=said), claim_folder(tmp_path):
+        pass
+
+
+@pytest.mark.parametrize('refused', ['mkdir', 'open'])
+def test_a_folder_that_may_not_be_written_is_named(
+    refused: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise refuse(errno.EACCES)
+
+    # Tests may run as root, whom no folder refuses.
+    monkeypatch.setattr(Path, refused, fail)
+    said = f'Cannot write to --output {tmp_path}: .*Permission denied.*Name a folder that you may write to'
+    with pytest.raises(PerceptionError, match=said), claim_folder(tmp_path):
+        pass
 
 
 def test_signals_that_come_together_are_one_and_a_later_one_does_not_wait(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -10,7 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from perception import postprocess as postprocess_module
-from perception.checkpoint import UNTRAINED, Checkpoint
+from perception.bag.reader import read_frames
+from perception.checkpoint import UNTRAINED, Checkpoint, resolve_checkpoint
 from perception.errors import ConfigError, ShapeError
 from perception.image import prepare_image
 from perception.interfaces import Detections, InputSpec, NetworkOutput, PerceptionNetwork, PixelOrder, SceneResult
@@ -18,6 +19,7 @@ from perception.labels import CITYSCAPES_11_3
 from perception.networks import NETWORKS, build_network
 from perception.pipeline import Perceiver
 from perception.postprocess import PostprocessConfig, postprocess
+from perception.resources import SAMPLE_BAG
 from tests.second_device import second_device
 
 LOW = PostprocessConfig(score_threshold=0.01, max_detections=50)
@@ -291,3 +293,42 @@ def test_network_and_postprocess_bring_no_two_devices_together(name: str) -> Non
     np.testing.assert_array_equal(there.detections.boxes_xyxy, here.detections.boxes_xyxy)
     np.testing.assert_array_equal(there.mask, here.mask)
     np.testing.assert_array_equal(there.confidence, here.confidence)
+
+
+SHARES = {
+    'road': 23.1,
+    'traffic sign': 0.8,
+    'pedestrian': 1.7,
+    'building': 24.1,
+    'sky': 21.0,
+    'vegetation': 8.4,
+    'pole': 0.8,
+    'sidewalk': 10.8,
+    'fence': 1.7,
+    'rider/cycle': 2.5,
+    'car/truck/bus': 5.2,
+}
+BOXES = [
+    (0, 0.743, (331.1, 196.1, 381.7, 235.5)),
+    (1, 0.728, (128.4, 179.3, 157.6, 258.7)),
+    (0, 0.709, (157.8, 186.1, 261.3, 258.7)),
+    (0, 0.523, (244.6, 152.1, 312.8, 226.6)),
+]
+
+
+def test_shipped_weights_see_what_they_saw() -> None:
+    # New weights have new numbers. The tolerances are some ten times what bfloat16 changes.
+    perceiver = Perceiver(resolve_checkpoint(''), device='cpu')
+    scene = perceiver(next(read_frames(SAMPLE_BAG)).image_rgb)
+    shares = 100 * np.bincount(scene.mask.ravel(), minlength=len(SHARES)) / scene.mask.size
+    names = [label.name for label in perceiver.labels.segmentation]
+    assert dict(zip(names, shares.tolist(), strict=True)) == pytest.approx(SHARES, abs=0.3)
+    found = scene.detections
+    for label, score, box in BOXES:
+        # Which box it is may change with the order of scores that are close.
+        distance = np.abs(found.boxes_xyxy - box).max(axis=1)
+        nearest = int(distance.argmin())
+        assert distance[nearest] < 2
+        assert found.labels[nearest] == label
+        assert found.scores[nearest] == pytest.approx(score, abs=0.05)
+    assert found.scores[0] == pytest.approx(BOXES[0][1], abs=0.05)

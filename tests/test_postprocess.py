@@ -307,9 +307,16 @@ def test_every_image_has_its_own_geometry() -> None:
         ('mask_logits', (1, 0, 0, 0), math.inf, 'mask'),
         ('mask_logits', (0, slice(None), 3, 3), -math.inf, 'mask'),
         ('objectness', (1, 11), math.nan, 'scores'),
+        ('objectness', (1, slice(None)), -math.inf, 'scores'),
+        ('objectness', (1, 11), math.inf, 'scores'),
+        ('objectness', (0, 11), -math.inf, 'scores'),
         ('class_logits', (0, 11, 1), math.nan, 'scores'),
-        ('boxes', (1, slice(None), 2), math.nan, 'boxes'),
-        ('boxes', (0, slice(None), 0), -math.inf, 'boxes'),
+        ('class_logits', (1, slice(None)), -math.inf, 'scores'),
+        ('class_logits', (0, 11, 1), math.inf, 'scores'),
+        ('class_logits', (1, 11, 0), -math.inf, 'scores'),
+        ('boxes', (1, 11, 2), math.nan, 'boxes'),
+        ('boxes', (0, 11, 0), -math.inf, 'boxes'),
+        ('boxes', (0, 11, 3), math.inf, 'boxes'),
     ],
 )
 def test_an_output_that_is_not_finite_is_no_empty_scene(

@@ -68,7 +68,8 @@ def decode_yolo(codes: Tensor, cells_xy: Tensor, anchors_wh: Tensor, stride: int
     Computed in float32 whatever comes in: bfloat16 would round coordinates near 700 to multiples of 4 pixels.
 
     Args:
-        codes: (..., 4) tx, ty, tw, th; the sizes are cut at MAX_LOG_SCALE.
+        codes: (..., 4) tx, ty, tw, th; the sizes are cut at MAX_LOG_SCALE. One that is not finite gives a box that is
+            not, either.
         cells_xy: (..., 2) column and row of each prediction's cell.
         anchors_wh: (..., 2) in pixels.
         stride: Pixels per cell.
@@ -79,7 +80,8 @@ def decode_yolo(codes: Tensor, cells_xy: Tensor, anchors_wh: Tensor, stride: int
     codes = codes.float()
     centre = (codes[..., :2].sigmoid() + cells_xy.float()) * stride
     size = anchors_wh.float() * codes[..., 2:].clamp(max=MAX_LOG_SCALE).exp()
-    return cxcywh_to_xyxy(torch.cat((centre, size), dim=-1))
+    # 0 * inf is NaN, where sigmoid, cut and exp give a box that looks like any other.
+    return cxcywh_to_xyxy(torch.cat((centre, size), dim=-1)) + 0 * codes
 
 
 def class_wise_suppression(boxes_xyxy: Tensor, scores: Tensor, labels: Tensor, iou_threshold: float) -> Tensor:

@@ -151,13 +151,17 @@ def resolve_checkpoint(model: str) -> Checkpoint:
     A network's name gives that network with random weights: to try a machine's speed before anything is trained.
 
     Raises:
-        CheckpointError: If it is neither, or the file cannot be used.
+        CheckpointError: If it is neither, or the file cannot be used or does not ship.
     """
     if model in NETWORKS:
         return untrained_checkpoint(model)
-    if model:
-        return load_checkpoint(model)
-    return load_checkpoint(SHIPPED_WEIGHTS) if SHIPPED_WEIGHTS.is_file() else untrained_checkpoint(DEFAULT_NETWORK)
+    if not model and not SHIPPED_WEIGHTS.is_file():
+        raise CheckpointError(
+            f'The weights that ship with this package are not installed: there is no {SHIPPED_WEIGHTS}. Install the '
+            'package again, name a checkpoint file (parameter model_path, option --model), or give the name of a '
+            f'network for random weights: {", ".join(NETWORKS)}.'
+        )
+    return load_checkpoint(model or SHIPPED_WEIGHTS)
 
 
 def untrained_checkpoint(name: str, labels: LabelSpace = CITYSCAPES_11_3, seed: int = 0) -> Checkpoint:

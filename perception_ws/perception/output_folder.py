@@ -25,18 +25,25 @@ def claim_folder(folder: Path) -> Iterator[None]:
     """Make a folder, and keep other runs out of it; a killed run's claim ends with its process.
 
     Raises:
-        PerceptionError: If another run is writing there, or nobody can.
+        PerceptionError: If another run is writing there, nobody can, or the file system has no locks.
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
         lock = (folder / '.lock').open('w')
     except OSError as error:
-        raise PerceptionError(f'Cannot write to --output {folder}: {error}') from error
+        raise PerceptionError(
+            f'Cannot write to --output {folder}: {error}. Name a folder that you may write to.'
+        ) from error
     with lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
             raise PerceptionError(f'Another run is writing to {folder}; choose another --output.') from error
+        except OSError as error:
+            raise PerceptionError(
+                f'Cannot lock --output {folder} against other runs: {error}. Its file system may have no locks, as NFS '
+                'without a lock service; choose a folder on a local disk.'
+            ) from error
         yield
 
 

@@ -68,6 +68,9 @@ def postprocess(
     Raises:
         NotFiniteError: If the output is not finite: it would look like an image without objects.
     """
+    # Before sigmoid and softmax, which make numbers of infinities.
+    _check_finite('scores', output.objectness.float().sum() + output.class_logits.float().sum())
+    _check_finite('boxes', output.boxes.float().sum())
     scores = _class_scores(output, class_activation)
     masks, confidences = _masks(output.mask_logits.float(), with_confidence)
     return [
@@ -87,7 +90,7 @@ def _masks(logits: Tensor, with_confidence: bool) -> tuple[np.ndarray, np.ndarra
         return unlabelled, np.zeros_like(unlabelled) if with_confidence else None
     # max, not argmax: the same classes, on a CPU in a tenth of the time.
     best_logits, best_classes = logits.max(dim=1)
-    _check_finite('mask', best_logits)
+    _check_finite('mask', best_logits.sum())  # max hands every NaN on, so none hides behind the best
     masks = best_classes.to(torch.uint8).cpu().numpy()
     if not with_confidence:
         return masks, None
@@ -107,11 +110,9 @@ def _detections(boxes: Tensor, scores: Tensor, geometry: FrameGeometry, config: 
     """Select from (A, 4) boxes with (A, K) scores; a box may be reported for several classes."""
     classes = scores.shape[1]
     candidates, order = scores.flatten().topk(min(config.max_candidates, scores.numel()))
-    _check_finite('scores', candidates)
     order = order[candidates >= config.score_threshold]
     anchors, labels = order // classes, order % classes
     candidate_boxes, candidate_scores = boxes.float()[anchors], scores.flatten()[order]
-    _check_finite('boxes', candidate_boxes)
     kept = class_wise_suppression(candidate_boxes, candidate_scores, labels, config.nms_threshold)
     kept = kept[: config.max_detections]
     boxes_xyxy = geometry.boxes_to_original(candidate_boxes[kept].cpu().numpy())
@@ -124,9 +125,9 @@ def _detections(boxes: Tensor, scores: Tensor, geometry: FrameGeometry, config: 
     )
 
 
-def _check_finite(name: str, best: Tensor) -> None:
-    """Refuse NaN and infinities among the best; max and topk hand every NaN on, so none hides behind them."""
-    if not best.sum().isfinite():  # a sum is, if all are, and takes a fraction of the time of asking each
+def _check_finite(name: str, total: Tensor) -> None:
+    """Refuse NaN and infinities: a sum is finite if all are, and takes a fraction of the time of asking each."""
+    if not total.isfinite():
         raise NotFiniteError(
             f'The network gave {name} that are not finite for this image. Its weights may be damaged, or too large for '
             'the precision: try fp32.',

@@ -1,5 +1,8 @@
 """The contract that every backend in the registry keeps, and the eager one's choices of device and precision."""
 
+import os
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 
@@ -167,9 +170,22 @@ def test_other_devices_are_refused(device: str) -> None:
         resolve_device(device)
 
 
-def settings_of_cuda() -> tuple[bool, bool, bool]:
-    cudnn = torch.backends.cudnn
-    return cudnn.allow_tf32, torch.backends.cuda.matmul.allow_tf32, cudnn.deterministic
+Settings = tuple[str, str, bool, bool]
+EXACT: Settings = ('ieee', 'ieee', True, False)
+
+
+def settings_of_cuda() -> Settings:
+    cudnn, matmul = torch.backends.cudnn, torch.backends.cuda.matmul
+    return matmul.fp32_precision, cudnn.conv.fp32_precision, cudnn.deterministic, cudnn.benchmark
+
+
+@pytest.fixture
+def default_settings() -> Iterator[Settings]:
+    """PyTorch's settings as they were, and put back afterwards."""
+    cudnn, matmul = torch.backends.cudnn, torch.backends.cuda.matmul
+    before = settings_of_cuda()
+    yield before
+    matmul.fp32_precision, cudnn.conv.fp32_precision, cudnn.deterministic, cudnn.benchmark = before
 
 
 class Gpu:
@@ -181,20 +197,70 @@ class Gpu:
 
 
 @pytest.mark.filterwarnings('ignore:User provided device_type')
-def test_fp32_on_a_gpu_is_fp32_and_each_time_alike(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_fp32_on_a_gpu_is_fp32_and_each_time_alike(monkeypatch: pytest.MonkeyPatch, default_settings: Settings) -> None:
     seen = []
     backend = EagerBackend(draw_network(), device='cpu')
     monkeypatch.setattr(backend, '_device', torch.device('cuda'))
     monkeypatch.setattr(backend, '_network', lambda images: seen.append(settings_of_cuda()))
     monkeypatch.setattr(torch.cuda, 'synchronize', lambda device: None)
-    torch.backends.cuda.matmul.allow_tf32 = True
-    try:
-        backend(Gpu())  # type: ignore[arg-type]
-        after = settings_of_cuda()
-    finally:
-        torch.backends.cuda.matmul.allow_tf32 = False
-    assert seen == [(False, False, True)]
-    assert after == (True, True, False)
+    torch.backends.cuda.matmul.fp32_precision = 'tf32'
+    torch.backends.cudnn.benchmark = True
+    backend(Gpu())  # type: ignore[arg-type]
+    assert seen == [EXACT]
+    assert settings_of_cuda() == ('tf32', default_settings[1], False, True)
+
+
+SETTINGS = """
+import torch
+from torch import backends
+from perception.backends.eager import exact_arithmetic
+
+def settings():
+    cudnn = backends.cudnn
+    precisions = [x.fp32_precision for x in (backends, cudnn, backends.cuda.matmul, cudnn.conv, cudnn.rnn)]
+    return precisions, cudnn.deterministic, cudnn.benchmark
+
+for start in (
+    '',
+    'backends.cuda.matmul.allow_tf32, backends.cudnn.allow_tf32 = True, False',
+    "torch.set_float32_matmul_precision('high')",
+    "backends.fp32_precision = 'tf32'",
+    "backends.cuda.matmul.fp32_precision, backends.cudnn.benchmark = 'tf32', True",
+):
+    exec(start)
+    before = settings()
+    with exact_arithmetic():
+        precisions, *others = settings()
+        assert precisions[2:4] == ['ieee', 'ieee'] and others == [True, False], (start, precisions, others)
+    assert settings() == before, (start, settings(), before)
+"""
+
+
+def test_settings_are_put_back_whatever_they_were() -> None:
+    # In a process of its own: once set, these settings never are again as PyTorch starts.
+    environment = {**os.environ, 'PYTHONPATH': os.pathsep.join(sys.path)}
+    shown = subprocess.run(
+        [sys.executable, '-c', SETTINGS], capture_output=True, text=True, timeout=100, env=environment
+    )
+    assert shown.returncode == 0, shown.stderr
+
+
+class OldSetting:
+    """Stands in for what holds settings in PyTorch before 2.9, which knows no others."""
+
+    __slots__ = ('allow_tf32', 'benchmark', 'deterministic')
+
+    def __init__(self) -> None:
+        self.allow_tf32, self.benchmark, self.deterministic = True, True, False
+
+
+def test_older_pytorch_has_other_settings(monkeypatch: pytest.MonkeyPatch) -> None:
+    cudnn, matmul = OldSetting(), OldSetting()
+    monkeypatch.setattr(torch.backends, 'cudnn', cudnn)
+    monkeypatch.setattr(torch.backends.cuda, 'matmul', matmul)
+    with exact_arithmetic():
+        assert not any((matmul.allow_tf32, cudnn.allow_tf32, cudnn.benchmark, not cudnn.deterministic))
+    assert all((matmul.allow_tf32, cudnn.allow_tf32, cudnn.benchmark, not cudnn.deterministic))
 
 
 def test_threads_do_not_restore_each_others_settings() -> None:
@@ -219,7 +285,7 @@ def test_threads_do_not_restore_each_others_settings() -> None:
     may_leave.set()
     for thread in threads:
         thread.join()
-    assert seen == [(False, False, True)]
+    assert seen == [EXACT]
     assert settings_of_cuda() == before
 
 

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
+import cv2
 import numpy as np
 import pytest
 import torch
@@ -16,6 +17,7 @@ from perception.errors import ConfigError
 from perception.interfaces import InputSpec
 from perception.labels import CITYSCAPES_11_3
 from perception.networks.interdependent import INTERDEPENDENT_SMALL, InterdependentConfig, InterdependentNetwork
+from perception.networks.interdependent.decoder import PyramidLevels
 from perception.networks.interdependent.easpp import Easpp, GlobalContext
 from perception.networks.interdependent.encoder import PreActivationUnit
 from perception.networks.interdependent.trident import TridentUnit
@@ -259,6 +261,42 @@ def test_dilations_reach_the_convolutions(published: InterdependentNetwork) -> N
         for block in (getattr(published.encoder, f'block{number}') for number in (1, 2, 3, 4))
     )
     assert found == InterdependentConfig().unit_dilations
+    cascades = [
+        [
+            layer.dilation[0]
+            for layer in cascade.modules()
+            if isinstance(layer, nn.Conv2d) and layer.kernel_size == (3, 3)
+        ]
+        for cascade in published.bottleneck.cascades
+    ]
+    assert cascades == [[3, 3], [6, 6], [12, 12]]
+
+
+@pytest.mark.parametrize('kind', ['element', 'channel'])
+def test_dropout_is_at_the_end_of_the_encoder_and_in_front_of_the_trident(kind: Any) -> None:
+    network = build(replace(InterdependentConfig(), dropout_kind=kind), device='meta').train()
+    wanted = {'element': nn.Dropout, 'channel': nn.Dropout2d}[kind]
+    layers = {name: layer for name, layer in network.named_modules() if isinstance(layer, nn.Dropout | nn.Dropout2d)}
+    places = {'encoder.block4.units.2.residual_dropout': (2, 2048, 4, 6), 'detection_head.dropout': (2, 1024, 4, 6)}
+    assert {name: (type(layer), layer.p) for name, layer in layers.items()} == dict.fromkeys(places, (wanted, 0.5))
+    dropped: dict[str, tuple[int, ...]] = {}
+    for name, layer in layers.items():
+        layer.register_forward_hook(lambda *args, name=name: dropped.update({name: tuple(args[-1].shape)}))
+    network(torch.empty(2, 3, 64, 96, device='meta'))
+    assert dropped == places
+
+
+def test_auxiliary_logits_are_enlarged_as_opencv_does() -> None:
+    torch.manual_seed(0)
+    head = build(TINY).mask_head.eval()
+    maps = PyramidLevels(torch.randn(2, 8, 8, 12), torch.randn(2, 8, 4, 6))
+    with torch.no_grad():
+        found = head.auxiliary_logits(maps, (32, 48))
+        small = head.auxiliary_stride4(maps.stride4), head.auxiliary_stride8(maps.stride8)
+    for ours, logits in zip(found, small, strict=True):
+        for image in range(2):
+            expected = cv2.resize(logits[image].permute(1, 2, 0).numpy(), (48, 32), interpolation=cv2.INTER_LINEAR)
+            np.testing.assert_allclose(ours[image].permute(1, 2, 0).numpy(), expected, atol=1e-5)
 
 
 def test_single_image_trains_on_running_statistics() -> None:

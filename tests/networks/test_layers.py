@@ -2,6 +2,8 @@
 
 import math
 
+import cv2
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -52,8 +54,13 @@ def test_deconv_norm_enlarges(factor: int) -> None:
     ]
 
 
-def test_resize_bilinear() -> None:
-    assert resize_bilinear(torch.rand(2, 3, 4, 5), (16, 21)).shape == (2, 3, 16, 21)
+def test_resize_bilinear_is_that_of_opencv() -> None:
+    maps = torch.rand(2, 3, 4, 5)
+    resized = resize_bilinear(maps, (16, 21))
+    assert resized.shape == (2, 3, 16, 21)
+    for ours, small in zip(resized, maps, strict=True):
+        expected = cv2.resize(small.permute(1, 2, 0).numpy(), (21, 16), interpolation=cv2.INTER_LINEAR)
+        np.testing.assert_allclose(ours.permute(1, 2, 0).numpy(), expected, atol=1e-5)
 
 
 def test_dropout_of_channels_drops_whole_channels() -> None:

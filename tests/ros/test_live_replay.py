@@ -1,9 +1,11 @@
 """``perception replay-live``: a bag with truth through the real node, in processes of their own."""
 
 import json
+import os
 import random
 import signal
 import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -66,6 +68,15 @@ def test_every_frame_is_judged_and_thresholds_decide(bag: Path, tiny_checkpoint_
     report = Report.load(output / 'report.json')
     assert report.segmentation.images == report.detection.images == FRAMES
     assert '<h2>Live</h2>' in (output / 'report.html').read_text()
+
+
+def test_a_gate_on_latency_needs_no_scoring_library(bag: Path, tiny_checkpoint_path: Path, tmp_path: Path) -> None:
+    for library in ('torchmetrics', 'faster_coco_eval', 'pycocotools', 'cityscapesscripts'):
+        (tmp_path / f'{library}.py').write_text('raise ImportError("a robot has none")')
+    path = os.pathsep.join([str(tmp_path), *sys.path])
+    options = ['--model', tiny_checkpoint_path, '--frames', 2, '--speed', 0.1, '--max-latency-p95-ms', 60_000]
+    result = _replay(bag, *options, '--truth', 'none', '--output', tmp_path / 'out', PYTHONPATH=path)
+    assert result.returncode == 0, result.stderr
 
 
 def test_a_node_that_cannot_start_says_why(bag: Path, tmp_path: Path) -> None:
@@ -197,11 +208,12 @@ def test_a_run_that_is_of_no_use_is_not_done(
 
     def run(source: object, truth: object, options: LiveOptions) -> dict[str, Any]:
         assert options.truth_wanted == wanted
+        assert options.parameters == {'model_path': '', 'score_threshold': 0.5}
         return summary | {'complete': True, 'missed': ['much'], 'faults': said}
 
     monkeypatch.setattr(live_replay, 'run_live_replay', run)
     monkeypatch.setattr('perception.replay.truth.open_truth', lambda *_, **__: None)
     cv2.imwrite(str(tmp_path / 'a.png'), np.zeros((4, 6, 3), np.uint8))
-    options = ['--truth', 'topics'] if wanted else []
+    options = ['--score-threshold', '0.5', *(['--truth', 'topics'] if wanted else [])]
     assert main(['replay-live', str(tmp_path), *options]) == (1 if said else 3)
     assert capsys.readouterr().err.splitlines() == [f'perception replay-live: {fault}' for fault in said]

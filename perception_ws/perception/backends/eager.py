@@ -3,6 +3,7 @@
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -43,18 +44,26 @@ def exact_arithmetic() -> Iterator[None]:
     PyTorch's settings are of the whole process: one thread at a time has them, and they are restored behind it, so that
     training is not slowed down.
     """
-    matmul = torch.backends.cuda.matmul
-    with (
-        _settings_of_cuda,
-        torch.backends.cudnn.flags(
-            enabled=torch.backends.cudnn.enabled, benchmark=False, deterministic=True, allow_tf32=False
-        ),
-    ):
-        before, matmul.allow_tf32 = matmul.allow_tf32, False
+    with _settings_of_cuda:
+        settings = _exact_settings()
+        before = [getattr(owner, name) for owner, name, _ in settings]
         try:
+            for owner, name, value in settings:
+                setattr(owner, name, value)
             yield
         finally:
-            matmul.allow_tf32 = before
+            for (owner, name, _), value in zip(settings, before, strict=True):
+                setattr(owner, name, value)
+
+
+def _exact_settings() -> list[tuple[Any, str, Any]]:
+    """Object, attribute and value of each setting."""
+    cudnn, matmul = torch.backends.cudnn, torch.backends.cuda.matmul
+    settings: list[tuple[Any, str, Any]] = [(cudnn, 'benchmark', False), (cudnn, 'deterministic', True)]
+    if hasattr(cudnn, 'conv'):
+        # PyTorch 2.9 and later; there the older settings cannot even be read once somebody has set one of these.
+        return [*settings, (matmul, 'fp32_precision', 'ieee'), (cudnn.conv, 'fp32_precision', 'ieee')]
+    return [*settings, (matmul, 'allow_tf32', False), (cudnn, 'allow_tf32', False)]
 
 
 class EagerBackend:

@@ -12,15 +12,31 @@ BACKEND_NAMES = ('eager',)
 """The keys of perception.backends.BACKENDS, which would take seconds to import for ``--help``."""
 
 
-def add_model_options(parser: argparse.ArgumentParser) -> None:
-    """Which network, and how it is run."""
+MODEL_OPTIONS = ('model', 'backend', 'device', 'precision', 'score_threshold')
+"""What add_model_options adds."""
+
+
+def add_model_options(parser: argparse.ArgumentParser, *, defaults: bool = True) -> None:
+    """Which network, and how it is run.
+
+    Args:
+        defaults: If False, the parsed options have only those that were given.
+    """
+
+    def default(value: str | float) -> str | float:
+        return value if defaults else argparse.SUPPRESS
+
     parser.add_argument(
-        '--model', default='', help="checkpoint file; empty: the weights that ship; a network's name: random weights"
+        '--model',
+        default=default(''),
+        help="checkpoint file; empty: the weights that ship; a network's name: random weights",
     )
-    parser.add_argument('--backend', default='eager', choices=BACKEND_NAMES, help='how the network is run')
-    parser.add_argument('--device', type=device, default='auto', help='auto, cpu, cuda or cuda:N')
-    parser.add_argument('--precision', default='fp32', choices=('fp32', 'bf16', 'fp16'))
-    parser.add_argument('--score-threshold', type=share, default=0.3, help='lowest score of a reported detection')
+    parser.add_argument('--backend', default=default('eager'), choices=BACKEND_NAMES, help='how the network is run')
+    parser.add_argument('--device', type=device, default=default('auto'), help='auto, cpu, cuda or cuda:N')
+    parser.add_argument('--precision', default=default('fp32'), choices=('fp32', 'bf16', 'fp16'))
+    parser.add_argument(
+        '--score-threshold', type=share, default=default(0.3), help='lowest score of a reported detection'
+    )
 
 
 def check_model(model: str) -> None:

@@ -7,11 +7,19 @@ import os
 import sys
 from pathlib import Path
 
-from perception.cli.arguments import add_model_options, check_model, count, not_negative, positive, share
+from perception.cli.arguments import (
+    MODEL_OPTIONS,
+    add_model_options,
+    check_model,
+    count,
+    not_negative,
+    positive,
+    share,
+)
 from perception.errors import MissingDependencyError
 
 HELP = 'play a recording through the running node: latency, drops, scores; the exit code tells if thresholds are met'
-MISSED = 3
+WRONG_USAGE, MISSED = 2, 3
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -20,7 +28,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--topic', help='camera topic of the bag, where it has several')
     parser.add_argument('--output', type=Path, default=Path('out/live'), help='folder for summary.json and the report')
     parser.add_argument('--overwrite', action='store_true', help='replace the report in --output')
-    parser.add_argument('--node', default='', help='namespace of a camera_node that runs; empty: start one')
+    parser.add_argument('--node', default='', help='namespace of a camera_node that runs, as it is; empty: start one')
     parser.add_argument(
         '--start-timeout',
         type=positive,
@@ -37,10 +45,11 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument('--truth', default='', help='as for perception replay')
     parser.add_argument('--truth-split', default='', help='as for perception replay')
-    add_model_options(parser)
+    # Those that are not given are as the node has them.
+    add_model_options(parser, defaults=False)
     gate = parser.add_argument_group('thresholds', 'what must be reached, else the exit code is 3')
     gate.add_argument('--min-mean-iou', type=share)
-    gate.add_argument('--min-ap50', type=share, help='the node reports scores from --score-threshold on')
+    gate.add_argument('--min-ap50', type=share, help='the node reports scores from its threshold on')
     gate.add_argument('--max-latency-p95-ms', type=not_negative, help='of the slowest output, from the stamp')
     gate.add_argument(
         '--max-lost-share',
@@ -50,10 +59,23 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    """Run it; returns the exit code: 0 done, 1 not done or of no use, 3 a threshold is missed, 130 stopped."""
+    """Run it; returns the exit code.
+
+    0 done, 1 not done or of no use, 2 wrong usage, 3 a threshold is missed, 130 stopped.
+    """
     from perception.bag.frames import open_frames
 
-    check_model(options.model)
+    given = {name: value for name, value in vars(options).items() if name in MODEL_OPTIONS}
+    if options.node and given:
+        names = ', '.join(f'--{name.replace("_", "-")}' for name in given)
+        print(
+            f'perception replay-live: {names}: not with --node, for a node that runs keeps its own. Leave them out, or '
+            'leave out --node to have a node started with them.',
+            file=sys.stderr,
+        )
+        return WRONG_USAGE
+    model = given.pop('model', '')
+    check_model(model)
     try:
         from perception.ros.live_replay import LiveOptions, Thresholds, run_live_replay
     except ImportError as error:
@@ -75,13 +97,7 @@ def run(options: argparse.Namespace) -> int:
             overwrite=options.overwrite,
             node=options.node,
             start_timeout_s=options.start_timeout,
-            parameters={
-                'model_path': os.path.abspath(options.model) if os.path.exists(options.model) else options.model,
-                'backend': options.backend,
-                'device': options.device,
-                'precision': options.precision,
-                'score_threshold': options.score_threshold,
-            },
+            parameters={'model_path': os.path.abspath(model) if os.path.exists(model) else model, **given},
             speed=options.speed,
             transport=options.transport,
             frames=options.frames,

@@ -17,7 +17,7 @@ from numpy.typing import DTypeLike
 
 from perception.errors import ConfigError, ShapeError
 from perception.interfaces import Detections, GroundTruth
-from perception.metrics.libraries import require
+from perception.metrics.libraries import BOX_LIBRARY, require
 from perception.metrics.report import SCORE_LEVELS, DetectionScores, PrecisionRecallCurve, Score
 
 SIZES = ('small', 'medium', 'large')
@@ -106,7 +106,7 @@ class DetectionScorer:
         thresholds = np.linspace(0.5, 0.95, 10).tolist()
         # Class by class, because of the memory for every box.
         boxes = self.table
-        tables = [_tables(_evaluate(boxes, kind, thresholds)) for kind in kinds]
+        tables = [_class_tables(boxes, kind, thresholds) for kind in kinds]
         ap50 = tuple(_average(precision[0, :, 0]) for precision, _ in tables)
         ap = tuple(_average(precision[:, :, 0]) for precision, _ in tables)
         by_size = {
@@ -191,7 +191,7 @@ def _judge_image(image: BoxTable, kind: int) -> tuple[Score, int, tuple[int, ...
 
 def _evaluate(boxes: BoxTable, kind: int, thresholds: list[float], *, by_size: bool = True) -> dict[str, Any]:
     """Run the evaluator on one class; what it finds, by COCO's names."""
-    library = require('faster_coco_eval')
+    library = require(BOX_LIBRARY)
     images = [{'id': index} for index in range(1, boxes.images + 1)]
     true: list[dict[str, Any]] = []
     found: list[dict[str, Any]] = []
@@ -214,6 +214,14 @@ def _evaluate(boxes: BoxTable, kind: int, thresholds: list[float], *, by_size: b
     evaluator.evaluate()
     evaluator.accumulate()
     return dict(evaluator.eval)
+
+
+def _class_tables(boxes: BoxTable, kind: int, thresholds: list[float]) -> tuple[np.ndarray, np.ndarray]:
+    """As ``_tables``, of one class; where it has no truth, no library is needed."""
+    if (boxes.true[:, 1] == kind).any():
+        return _tables(_evaluate(boxes, kind, thresholds))
+    nothing = np.full((len(thresholds), len(RECALL_LEVELS), 1 + len(SIZES)), -1.0)
+    return nothing, nothing
 
 
 def _tables(result: dict[str, Any]) -> tuple[np.ndarray, np.ndarray]:

@@ -19,9 +19,6 @@ class Evaluator:
 
     Args:
         labels: The label space of results and truth.
-
-    Raises:
-        MissingDependencyError: If the scoring libraries are not installed.
     """
 
     def __init__(self, labels: LabelSpace) -> None:
@@ -43,6 +40,7 @@ class Evaluator:
         Raises:
             ShapeError: If result and truth differ in size.
             ConfigError: If a class is not in the label space.
+            MissingDependencyError: If there is a truth, and the scoring libraries are not installed.
         """
         score: dict[str, Any] = {'name': name or f'{len(self._frames):06d}'}
         boxes = None if truth.boxes_xyxy is None else self._detection.prepare(result.detections, truth)

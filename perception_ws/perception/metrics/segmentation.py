@@ -6,6 +6,8 @@ Shape letters: H W rows and columns, C segmentation classes.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
 
 import numpy as np
 import torch
@@ -13,7 +15,7 @@ from torch import Tensor
 
 from perception.errors import ConfigError, ShapeError
 from perception.interfaces import UNLABELLED
-from perception.metrics.libraries import require
+from perception.metrics.libraries import MASK_LIBRARY, require
 from perception.metrics.report import Score, SegmentationScores
 
 
@@ -46,17 +48,17 @@ class MaskScore:
 
 
 class SegmentationScorer:
-    """Accumulates masks; its memory is one confusion matrix.
-
-    Raises:
-        MissingDependencyError: If torchmetrics is not installed.
-    """
+    """Accumulates masks; its memory is one confusion matrix."""
 
     def __init__(self, classes: tuple[str, ...]) -> None:
         self.classes = classes
         self.images = 0
-        self._jaccard = require('torchmetrics.classification').MulticlassJaccardIndex(
-            num_classes=len(classes),
+
+    @cached_property
+    def _jaccard(self) -> Any:
+        """Made for the first mask: without truth, no scoring library is needed."""
+        return require(MASK_LIBRARY).MulticlassJaccardIndex(
+            num_classes=len(self.classes),
             average=None,
             validate_args=False,  # checked below, several times faster
             sync_on_compute=False,  # ranks are joined by merge, in order
@@ -68,6 +70,7 @@ class SegmentationScorer:
         Raises:
             ShapeError: If the sizes differ.
             ConfigError: If a mask holds a class that the label space lacks.
+            MissingDependencyError: If torchmetrics is not installed.
         """
         if predicted.shape != truth.shape or truth.ndim != 2:
             raise ShapeError(
@@ -93,17 +96,19 @@ class SegmentationScorer:
 
     def scores(self) -> SegmentationScores:
         """The scores over everything added."""
-        confusion = self._jaccard.confmat
-        iou = self._jaccard.compute() if self.images else torch.zeros(len(self.classes))
-        total = MaskScore(iou=iou, confusion=confusion)
+        if self.images:
+            total = MaskScore(iou=self._jaccard.compute(), confusion=self._jaccard.confmat)
+        else:
+            nothing = torch.zeros(len(self.classes), len(self.classes), dtype=torch.int64)
+            total = MaskScore(iou=torch.zeros(len(self.classes)), confusion=nothing)
         return SegmentationScores(
             classes=self.classes,
             iou=total.class_iou,
             mean_iou=total.mean_iou,
             pixel_accuracy=total.pixel_accuracy,
-            confusion=tuple(tuple(row) for row in confusion.tolist()),
+            confusion=tuple(tuple(row) for row in total.confusion.tolist()),
             images=self.images,
-            pixels=int(confusion.sum()),
+            pixels=int(total.confusion.sum()),
         )
 
 

@@ -11,9 +11,10 @@ from perception.bag.labelled import LabelledFolder, Match, image_stem, open_labe
 from perception.bag.reader import BagFrames
 from perception.bag.source import FrameSource
 from perception.bag.truth_topics import BagTruth, find_truth_topics
-from perception.errors import DatasetError
+from perception.errors import ConfigError, DatasetError
 from perception.interfaces import GroundTruth, LabelSpace, StampedImage
 from perception.labels import CITYSCAPES_11_3
+from perception.metrics.libraries import require_scoring
 from perception.replay.provenance import hash_files
 from perception.truth.camvid import WEAK_BOXES
 from perception.truth.index_maps import ImageSize
@@ -156,9 +157,22 @@ def open_truth(
         mask_topic, detections_topic: Topics of the bag, in place of the usual names.
 
     Raises:
+        ConfigError: If split or match is given without a folder, or a topic beside a folder or ``none``.
         DatasetError: If the truth does not fit the recording or the labels.
         RecordingError: If a topic is missing.
+        MissingDependencyError: If there is a truth, and the scoring libraries are not installed.
     """
+    named = mask_topic is not None or detections_topic is not None
+    if (split or match) and not is_folder(truth):
+        raise ConfigError(
+            '--truth-split and --truth-match are about a folder of annotations, and --truth is '
+            f'{truth or "not given"}. Give --truth FOLDER, or leave them out.'
+        )
+    if named and (is_folder(truth) or truth == NOWHERE):
+        raise ConfigError(
+            f'--truth-mask-topic and --truth-detections-topic name topics of the bag, and --truth is {truth}. '
+            'Give --truth topics, or leave them out.'
+        )
     if truth == NOWHERE:
         return NoTruth()
     if not is_folder(truth):
@@ -166,8 +180,9 @@ def open_truth(
         if isinstance(source, BagFrames):
             topics = find_truth_topics(source.path, source.topic, mask=mask_topic, detections=detections_topic)
         if topics is not None:
+            require_scoring()
             return TopicTruth(BagTruth(source.path, topics, labels))
-        if truth == TOPICS:
+        if truth == TOPICS or named:
             raise DatasetError(
                 f'{source.path} has no truth topics beside its images. Name them, give a folder of annotations, or '
                 'replay with --truth none.'
@@ -179,6 +194,7 @@ def open_truth(
             f'space {labels.name!r}.'
         )
     folder = open_labelled(Path(truth), split)
+    require_scoring()
     return FolderTruth(folder, source, match or _choose_match(folder, source))
 
 
