@@ -160,7 +160,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument('--root', type=Path, help=f'folder of the data set; else ${DATA_VARIABLE}/<dataset>')
     parser.add_argument('--split', default='val', help='train, val or test')
     parser.add_argument('--options', default='{}', metavar='JSON', help="what the data set's reader takes besides")
-    parser.add_argument('--output', type=Path, help='folder for the report; else out/evaluation/<network>_<split>')
+    parser.add_argument(
+        '--output', type=Path, help='folder for the report; else out/evaluation/<network>_<data set>-<split>'
+    )
     parser.add_argument('--at', choices=('original', 'network'), default='original', help='size at which to score')
     parser.add_argument('--limit', type=_count, default=0, help='only so many images; 0: all')
     parser.add_argument('--batch', type=_positive, default=1, help='images at a time')
