@@ -17,6 +17,7 @@ from torch.optim import Optimizer
 
 from perception.errors import ConfigError, nearest
 from perception.interfaces import PerceptionNetwork
+from training.checks import check_weights
 from training.criterion import CriterionConfig
 
 TrainedParts = tuple[str, ...] | Literal['all']
@@ -49,6 +50,8 @@ class Phase:
             raise ConfigError(f'Phase {self.name!r}: trains is a list of parts or all; write [{self.trains}].')
         if not self.trains or not (self.segment or self.detect):
             raise ConfigError(f'Phase {self.name!r} trains {self.trains or "no part"} and must run at least one task.')
+        check_weights(f'Phase {self.name!r}: w_seg', self.w_seg or 0)
+        check_weights(f'Phase {self.name!r}: w_det', self.w_det or 0)
         if self.iterations < 1 or self.learning_rate <= 0:
             raise ConfigError(
                 f'Phase {self.name!r} needs at least 1 iteration and a positive learning rate; '
