@@ -15,7 +15,7 @@ from perception.checkpoint import Checkpoint, load_checkpoint
 from perception.errors import ConfigError
 from perception.interfaces import UNLABELLED, LabelSpace, PerceptionNetwork
 from perception.labels import CITYSCAPES_11_3
-from perception.networks import build_network, config_to_dict
+from perception.networks import build_network, config_to_dict, resolve_config
 from perception.networks.configuration import override_config
 from perception.networks.resnet_weights import load_imagenet_weights
 from training.cluster_anchors import box_sizes, cluster_anchors
@@ -131,13 +131,14 @@ def prepare_start(config: TrainingConfig, datasets: Sequence[SceneDataset]) -> S
         checkpoint = _load_start(config)
         network, started_from = checkpoint.network.train(), checkpoint.provenance
         return Start(network=network, criterion=criterion, started_from=started_from, data=data)
-    overrides: dict[str, Any] = dict(config.network_config)
+    network_config = resolve_config(config.network, config.network_config)
     with_boxes = [dataset for dataset in datasets if _has_boxes(dataset)]
     if config.anchors == 'cluster' and with_boxes:
         sizes = torch.cat([box_sizes(dataset, config.image_hw) for dataset in with_boxes])
-        overrides['anchors_wh'] = cluster_anchors(sizes, seed=config.seed).anchors_wh
+        clusters = cluster_anchors(sizes, count=len(network_config.anchors_wh), seed=config.seed)
+        network_config = replace(network_config, anchors_wh=clusters.anchors_wh)
     torch.manual_seed(config.seed)
-    network = build_network(config.network, CITYSCAPES_11_3, overrides, config.input_spec)
+    network = build_network(config.network, CITYSCAPES_11_3, network_config, config.input_spec)
     if config.imagenet_weights:
         load_imagenet_weights(network, config.imagenet_weights)
     return Start(network=network, criterion=criterion, started_from={}, data=data)

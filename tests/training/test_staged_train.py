@@ -27,7 +27,8 @@ from safetensors.torch import load_file
 from perception.checkpoint import load_checkpoint
 from perception.errors import ConfigError, DatasetError, PerceptionError
 from perception.labels import CITYSCAPES_11_3
-from perception.networks import build_network
+from perception.networks import NETWORKS, NetworkEntry, build_network, resolve_config
+from perception.networks.interdependent import InterdependentNetwork
 from tests.conftest import TINY_CONFIG
 from tests.training.conftest import PHASES
 from tests.training.data.drawn_layouts import DRAWERS
@@ -152,6 +153,15 @@ def test_masks_alone_train_with_the_anchors_of_the_preset(config_file: Path) -> 
     network = load_checkpoint(train(masks_only) / 'last.safetensors').network
     preset = build_network('interdependent', CITYSCAPES_11_3, TINY_CONFIG, config.input_spec)
     assert torch.equal(network.anchors_wh, preset.anchors_wh)
+
+
+def test_as_many_anchors_are_found_as_the_network_has(config_file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    preset = resolve_config('interdependent', {**TINY_CONFIG, 'trident_dilations': (1, 2), 'anchors_wh': [[8, 8]] * 4})
+    monkeypatch.setitem(NETWORKS, 'four', NetworkEntry(network=InterdependentNetwork, config=preset))
+    config = _config(config_file, '--network', 'four', '--phases', json.dumps(PHASES[:1]))
+    network = load_checkpoint(train(config) / 'last.safetensors').network
+    assert network.anchors_wh.shape == (4, 2)
+    assert len(network.anchors_wh.unique(dim=0)) == 4
 
 
 def test_data_without_annotation_is_refused(config_file: Path, streets: Path, tmp_path: Path) -> None:
