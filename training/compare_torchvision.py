@@ -34,7 +34,7 @@ from perception.metrics import Evaluator, Report
 from perception.metrics.tables import format_report
 from perception.output_folder import StopRequest
 from training.baselines import Baseline, build_baseline
-from training.configuration import DataConfig, TrainingConfig, config_values, parse_arguments
+from training.configuration import DataConfig, TrainingConfig, config_values, parse_arguments, refuse_options
 from training.data.cache import prepare_cache
 from training.data.dataset import SceneDataset
 from training.data.sample import Sample
@@ -215,6 +215,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         prog='python -m training.compare_torchvision',
         description=__doc__.split('\n')[0],
         epilog='All options of staged_train.py are taken, too, first of all --config FILE.',
+        allow_abbrev=False,
     )
     parser.add_argument('--task', choices=('segmentation', 'detection'), required=True)
     parser.add_argument('--minutes', type=float, required=True, help='of training')
@@ -230,6 +231,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         if not 0 < options.minutes < float('inf'):
             raise ConfigError(f'--minutes must be above 0; got {options.minutes}.')
+        refuse_options(rest, {'--output': 'name the folder by --baseline-output'})
         config, resume = parse_arguments(rest)
         path = options.baseline_output / options.task
         values = {'minutes': options.minutes, 'task': options.task, **config_values(config)}

@@ -148,6 +148,14 @@ def test_a_start_from_weights_takes_the_baselines_own(config_file: Path, capsys:
     assert 'give the baseline its own by --weights' in capsys.readouterr().err
 
 
+def test_options_that_would_be_ignored_are_refused(config_file: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    options = ['--task', 'detection', '--minutes', '1', '--config', str(config_file)]
+    assert main([*options, '--output', 'elsewhere']) == 1
+    assert '--output has no effect here: name the folder by --baseline-output' in capsys.readouterr().err
+    with pytest.raises(SystemExit):
+        main([*options, '--weight', 'elsewhere'])  # not short for --weights
+
+
 def test_minutes_must_be_above_zero(config_file: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(['--task', 'detection', '--minutes', '0', '--config', str(config_file)]) == 1
     assert '--minutes must be above 0' in capsys.readouterr().err
