@@ -19,7 +19,7 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from tqdm import tqdm
 
 from perception.checkpoint import not_finite, save_checkpoint
-from perception.errors import ConfigError
+from perception.errors import ConfigError, NotFiniteError
 from perception.interfaces import NetworkOutput, PerceptionNetwork
 from perception.output_folder import StopRequest
 from training.configuration import TrainingConfig, config_values
@@ -224,7 +224,10 @@ class Trainer:
     def _score(self, phase: Phase) -> None:
         """Keep the network if it is the best so far."""
         progress, network = self.progress, self._best_guess()
-        progress.scores = validate(network, self.validation, str(self.fabric.device))
+        try:
+            progress.scores = validate(network, self.validation, str(self.fabric.device))
+        except NotFiniteError as error:
+            self._give_up(phase, [str(error).rstrip('.')])
         self.folder.log({'step': progress.step, 'phase': phase.name, 'validation': progress.scores})
         if progress.scores[self.config.select_by] > progress.best:
             progress.best = progress.scores[self.config.select_by]

@@ -316,6 +316,25 @@ def test_broken_weights_replace_no_good_ones(
     assert load_checkpoint(tmp_path / 'run' / 'last.safetensors').provenance['step'] == 3
 
 
+def test_a_validation_that_is_not_finite_says_where(
+    config_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    take = Trainer._step
+
+    def spoiled(trainer: Trainer, *rest: Any) -> Any:
+        result = take(trainer, *rest)
+        if trainer.progress.step == 2:
+            assert trainer.average is not None
+            with torch.no_grad():
+                next(trainer.average.module.mask_head.parameters()).fill_(float('nan'))
+        return result
+
+    monkeypatch.setattr(Trainer, '_step', spoiled)
+    said = r"Phase 'joint', step 3: cityscapes-val, \S+: The network gave mask .*last\.safetensors is intact"
+    with pytest.raises(TrainingError, match=said):
+        train(_config(config_file))
+
+
 def test_an_infinite_gradient_is_not_applied(
     config_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
