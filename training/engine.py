@@ -175,7 +175,7 @@ class Trainer:
         output = module(images, segment=phase.segment, detect=phase.detect)
         losses = criterion(self.network, output, batch)  # type: ignore[arg-type]
         total = losses['total'] + 0 * _unlearned(losses, output)
-        if not total.requires_grad:
+        if not total.requires_grad:  # the rehearsal knows nothing of the network_config of a start_from
             raise ConfigError(
                 f'Phase {phase.name!r} trains {phase.trains}, which have no part in what it runs (segment '
                 f'{phase.segment}, detect {phase.detect}).'
