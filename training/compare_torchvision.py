@@ -24,7 +24,6 @@ from typing import Any, cast
 
 import torch
 from torch.optim import Optimizer
-from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from tqdm import tqdm
 
 from perception.errors import ConfigError, PerceptionError
@@ -41,8 +40,10 @@ from training.data.sample import Sample
 from training.data.stream import TrainingStream
 from training.data.transforms import TrainTransform
 from training.distributed import build_fabric
+from training.engine import average_of
 from training.errors import TrainingError
 from training.evaluate import prepare_scene
+from training.phases import optimizer_of
 from training.preparation import open_dataset
 from training.run_folder import RunFolder
 
@@ -119,7 +120,7 @@ def train_for(
     """Train for so many minutes, less those of the folder's saved state, from random weights or those of a file.
 
     Returns:
-        The averaged network in evaluation mode, and what was done.
+        The network in evaluation mode, averaged where the configuration says so, and what was done.
 
     Raises:
         ConfigError: If the configuration asks for several processes.
@@ -136,16 +137,13 @@ def train_for(
     chosen = choose_data(task, config)
     baseline = build_baseline(task, config, [dataset for _, dataset in chosen], weights)
     baseline.to(fabric.device).to(memory_format=torch.channels_last).train()
-    average = AveragedModel(baseline, multi_avg_fn=get_ema_multi_avg_fn(config.average_decay or 0.99), use_buffers=True)
+    average = average_of(baseline, config.average_decay)
     rate = max(phase.learning_rate for phase in config.phases)
-    optimizer = torch.optim.AdamW(baseline.parameters(), rate, weight_decay=config.optimizer.weight_decay)
+    optimizer = optimizer_of(list(baseline.parameters()), rate, config.optimizer)
     # With half precision the scale of the loss is learned, too.
-    parts: dict[str, Any] = {
-        'baseline': baseline,
-        'average': average,
-        'optimizer': optimizer,
-        'precision': fabric.strategy.precision,
-    }
+    parts: dict[str, Any] = {'baseline': baseline, 'optimizer': optimizer, 'precision': fabric.strategy.precision}
+    if average is not None:
+        parts['average'] = average
     stepper = cast(Optimizer, fabric.setup_optimizers(optimizer))
     state = folder.load_state() or {'step': 0, 'seconds': 0.0}
     for name, part in parts.items():
@@ -174,7 +172,8 @@ def train_for(
             if config.clip_norm:
                 fabric.clip_gradients(baseline, stepper, max_norm=config.clip_norm, error_if_nonfinite=False)
             stepper.step()
-            average.update_parameters(baseline)
+            if average is not None:
+                average.update_parameters(baseline)
             step += 1
             if stop.requested or step % config.save_every == 0:
                 keep()
@@ -182,7 +181,7 @@ def train_for(
             bar.update(int(time.monotonic() - start) - bar.n)
             bar.set_postfix(loss=f'{loss.item():.3f}', steps=step)
     keep()
-    trained = average.module.eval()
+    trained = (baseline if average is None else average.module).eval()
     assert isinstance(trained, Baseline)
     return trained, {'minutes': minutes, 'steps': step, 'images': step * config.batch_size}
 

@@ -7,7 +7,7 @@ statistics and dropout would otherwise still alter what the frozen part says.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -164,22 +164,23 @@ def build_optimizer(network: PerceptionNetwork, phase: Phase, config: OptimizerC
         ConfigError: If the network has no part of a name that the phase trains, or these have nothing to learn.
     """
     _check_parts(network, phase.trains)
-    config = config or OptimizerConfig()
     parameters = [
         parameter for part, learns in _parts(network, phase.trains) if learns for parameter in part.parameters()
     ]
+    if not parameters:
+        raise ConfigError(f'Phase {phase.name!r} trains {phase.trains}, which hold no parameters.')
+    return optimizer_of(parameters, phase.learning_rate, config or OptimizerConfig())
+
+
+def optimizer_of(parameters: Sequence[nn.Parameter], learning_rate: float, config: OptimizerConfig) -> Optimizer:
+    """A fresh optimizer in up to two parameter groups, with and without weight decay."""
     # Weights of convolutions have more than one axis; norms and biases have one.
     groups = [
         {'params': [p for p in parameters if p.ndim > 1], 'weight_decay': config.weight_decay},
         {'params': [p for p in parameters if p.ndim <= 1], 'weight_decay': 0.0},
     ]
-    if not parameters:
-        raise ConfigError(f'Phase {phase.name!r} trains {phase.trains}, which hold no parameters.')
     return OPTIMIZERS[config.name](
-        [group for group in groups if group['params']],
-        lr=phase.learning_rate,
-        betas=config.betas,
-        eps=config.eps,
+        [group for group in groups if group['params']], lr=learning_rate, betas=config.betas, eps=config.eps
     )
 
 
