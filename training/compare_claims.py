@@ -23,13 +23,15 @@ from tabulate import tabulate
 from perception.checkpoint import load_checkpoint
 from perception.errors import ConfigError, PerceptionError
 from perception.labels import CITYSCAPES_11_3
-from training.configuration import TrainingConfig, config_values, parse_arguments
+from training.configuration import TrainingConfig, config_values, parse_arguments, refuse_options
+from training.distributed import build_fabric
 from training.phases import Phase
 from training.preparation import open_dataset
 from training.run_folder import RunFolder, replace_file
 from training.staged_train import train
 from training.validation import validate
 
+REFUSED = {'--output': 'name the folder by --claims-output', '--resume': 'the same command goes on by itself'}
 FIGURES = ('mean_iou', 'mean_ap50', 'mean_ap')
 
 
@@ -73,7 +75,7 @@ def score_variant(name: str, config: TrainingConfig, folder: Path) -> dict[str, 
         train(variant, resume=(folder / 'config.yaml').exists())
     network = load_checkpoint(folder / 'last.safetensors').network
     datasets = [open_dataset(data, CITYSCAPES_11_3) for data in config.validation]
-    scores = validate(network, datasets, 'auto')
+    scores = validate(network, datasets, str(build_fabric(config).device))
     text = json.dumps({'validation': asked, 'scores': scores}, indent=2) + '\n'
     replace_file(path, lambda file: file.write(text.encode()))
     return scores
@@ -89,7 +91,10 @@ def _figure(runs: Sequence[dict[str, float]], name: str) -> str:
 
 
 def compare(config: TrainingConfig, names: Sequence[str], seeds: int, output: Path) -> str:
-    """Train every variant with every seed; a Markdown table of the scores, also written to ``output``.
+    """Train every variant with as many seeds, counted from the configuration's.
+
+    Returns:
+        A Markdown table of the scores, also written to ``output``.
 
     Raises:
         ConfigError: If there is no validation data to score on, the runs would start from weights that were trained
@@ -102,7 +107,7 @@ def compare(config: TrainingConfig, names: Sequence[str], seeds: int, output: Pa
     if config.devices * config.num_nodes > 1:
         raise ConfigError('The variants train in one process; run several at once by --variants instead.')
     scores: dict[str, list[dict[str, float]]] = {name: [] for name in names}
-    for seed in range(seeds):
+    for seed in range(config.seed, config.seed + seeds):
         for name in names:
             folder = output / f'{name.replace(" ", "_")}_seed{seed}'
             print(f'{name}, seed {seed}: {folder}', file=sys.stderr)
@@ -124,8 +129,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         prog='python -m training.compare_claims',
         description=__doc__.split('\n')[0],
         epilog='All options of staged_train.py are taken, too, first of all --config FILE.',
+        allow_abbrev=False,
     )
-    parser.add_argument('--seeds', type=int, default=3, help='runs of each variant (default 3)')
+    parser.add_argument('--seeds', type=int, default=3, help='runs of each variant, from --seed on (default 3)')
     parser.add_argument('--variants', nargs='+', default=list(VARIANTS), choices=list(VARIANTS), help='default: all')
     parser.add_argument('--claims-output', type=Path, default=Path('out/claims'), help='default out/claims')
     options, rest = parser.parse_known_args(arguments)
@@ -135,6 +141,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         if options.seeds < 1:
             raise ConfigError(f'--seeds must be at least 1; got {options.seeds}.')
+        refuse_options(rest, REFUSED)
         config, _ = parse_arguments(rest)
         print(compare(config, options.variants, options.seeds, options.claims_output))
     except PerceptionError as error:

@@ -24,7 +24,6 @@ from typing import Any, cast
 
 import torch
 from torch.optim import Optimizer
-from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from tqdm import tqdm
 
 from perception.errors import ConfigError, PerceptionError
@@ -34,15 +33,17 @@ from perception.metrics import Evaluator, Report
 from perception.metrics.tables import format_report
 from perception.output_folder import StopRequest
 from training.baselines import Baseline, build_baseline
-from training.configuration import DataConfig, TrainingConfig, config_values, parse_arguments
+from training.configuration import DataConfig, TrainingConfig, config_values, parse_arguments, refuse_options
 from training.data.cache import prepare_cache
 from training.data.dataset import SceneDataset
 from training.data.sample import Sample
 from training.data.stream import TrainingStream
 from training.data.transforms import TrainTransform
 from training.distributed import build_fabric
+from training.engine import average_of
 from training.errors import TrainingError
 from training.evaluate import prepare_scene
+from training.phases import optimizer_of
 from training.preparation import open_dataset
 from training.run_folder import RunFolder
 
@@ -119,7 +120,7 @@ def train_for(
     """Train for so many minutes, less those of the folder's saved state, from random weights or those of a file.
 
     Returns:
-        The averaged network in evaluation mode, and what was done.
+        The network in evaluation mode, averaged where the configuration says so, and what was done.
 
     Raises:
         ConfigError: If the configuration asks for several processes.
@@ -136,16 +137,13 @@ def train_for(
     chosen = choose_data(task, config)
     baseline = build_baseline(task, config, [dataset for _, dataset in chosen], weights)
     baseline.to(fabric.device).to(memory_format=torch.channels_last).train()
-    average = AveragedModel(baseline, multi_avg_fn=get_ema_multi_avg_fn(config.average_decay or 0.99), use_buffers=True)
+    average = average_of(baseline, config.average_decay)
     rate = max(phase.learning_rate for phase in config.phases)
-    optimizer = torch.optim.AdamW(baseline.parameters(), rate, weight_decay=config.optimizer.weight_decay)
+    optimizer = optimizer_of(list(baseline.parameters()), rate, config.optimizer)
     # With half precision the scale of the loss is learned, too.
-    parts: dict[str, Any] = {
-        'baseline': baseline,
-        'average': average,
-        'optimizer': optimizer,
-        'precision': fabric.strategy.precision,
-    }
+    parts: dict[str, Any] = {'baseline': baseline, 'optimizer': optimizer, 'precision': fabric.strategy.precision}
+    if average is not None:
+        parts['average'] = average
     stepper = cast(Optimizer, fabric.setup_optimizers(optimizer))
     state = folder.load_state() or {'step': 0, 'seconds': 0.0}
     for name, part in parts.items():
@@ -174,7 +172,8 @@ def train_for(
             if config.clip_norm:
                 fabric.clip_gradients(baseline, stepper, max_norm=config.clip_norm, error_if_nonfinite=False)
             stepper.step()
-            average.update_parameters(baseline)
+            if average is not None:
+                average.update_parameters(baseline)
             step += 1
             if stop.requested or step % config.save_every == 0:
                 keep()
@@ -182,7 +181,7 @@ def train_for(
             bar.update(int(time.monotonic() - start) - bar.n)
             bar.set_postfix(loss=f'{loss.item():.3f}', steps=step)
     keep()
-    trained = average.module.eval()
+    trained = (baseline if average is None else average.module).eval()
     assert isinstance(trained, Baseline)
     return trained, {'minutes': minutes, 'steps': step, 'images': step * config.batch_size}
 
@@ -215,6 +214,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         prog='python -m training.compare_torchvision',
         description=__doc__.split('\n')[0],
         epilog='All options of staged_train.py are taken, too, first of all --config FILE.',
+        allow_abbrev=False,
     )
     parser.add_argument('--task', choices=('segmentation', 'detection'), required=True)
     parser.add_argument('--minutes', type=float, required=True, help='of training')
@@ -230,6 +230,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         if not 0 < options.minutes < float('inf'):
             raise ConfigError(f'--minutes must be above 0; got {options.minutes}.')
+        refuse_options(rest, {'--output': 'name the folder by --baseline-output'})
         config, resume = parse_arguments(rest)
         path = options.baseline_output / options.task
         values = {'minutes': options.minutes, 'task': options.task, **config_values(config)}

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import sys
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from itertools import islice
 from pathlib import Path
 from typing import Any, Literal
 
@@ -113,6 +115,11 @@ class TrainingConfig:
             raise ConfigError('save_every and log_every must be at least 1, validate_every at least 0.')
         if not 0 <= self.average_decay < 1 or self.clip_norm < 0:
             raise ConfigError('average_decay must lie in [0, 1) and clip_norm be at least 0.')
+        if self.anchors == 'cluster' and 'anchors_wh' in self.network_config and not self.start_from:
+            raise ConfigError(
+                'anchors: cluster would replace the anchors_wh of network_config. Add anchors: preset to train with '
+                'these, or leave them out.'
+            )
         if self.start_from and self.imagenet_weights:
             raise ConfigError('A run starts from the weights of start_from or from imagenet_weights; leave one out.')
         for name in ('workers', 'threads', 'seed'):
@@ -135,6 +142,7 @@ def build_parser() -> ArgumentParser:
         prog='python training/staged_train.py',
         usage='%(prog)s --config FILE [--OPTION VALUE ...] [--resume]',
         description='Train a joint network in phases. Options override the configuration file.',
+        allow_abbrev=False,
     )
     parser.add_argument('--config', action='config', help='a file of config/training/')
     parser.add_class_arguments(TrainingConfig)
@@ -143,7 +151,7 @@ def build_parser() -> ArgumentParser:
 
 
 def parse_arguments(arguments: Sequence[str] | None = None) -> tuple[TrainingConfig, bool]:
-    """Read configuration file and command line.
+    """Read configuration file and command line, whose options override the file wherever they stand.
 
     Returns:
         The configuration, and whether to resume.
@@ -152,11 +160,40 @@ def parse_arguments(arguments: Sequence[str] | None = None) -> tuple[TrainingCon
         ConfigError: If a value is out of range. A wrong option or type ends the program with a usage message.
     """
     parser = build_parser()
-    values = parser.instantiate(parser.parse_args(arguments))
+    values = parser.instantiate(parser.parse_args(_files_first(sys.argv[1:] if arguments is None else arguments)))
     fields = {name: getattr(values, name) for name in TrainingConfig.__dataclass_fields__}
     for name in ('data', 'validation', 'phases'):
         fields[name] = tuple(fields[name])
     return TrainingConfig(**fields), bool(values.resume)
+
+
+def _files_first(arguments: Sequence[str]) -> list[str]:
+    """The same arguments, configuration files in front: a file would take back in silence what stands before it."""
+    files: list[str] = []
+    options: list[str] = []
+    words = iter(arguments)
+    for word in words:
+        if word == '--config':
+            files += [word, *islice(words, 1)]
+        else:
+            (files if word.startswith('--config=') else options).append(word)
+    return [*files, *options]
+
+
+def refuse_options(arguments: Sequence[str], refused: Mapping[str, str]) -> None:
+    """Refuse options that a command does not heed, although ``parse_arguments`` takes them.
+
+    Args:
+        arguments: Of the command line.
+        refused: Why, for each option.
+
+    Raises:
+        ConfigError: If one of them is there.
+    """
+    for word in arguments:
+        option = word.partition('=')[0]
+        if option in refused:
+            raise ConfigError(f'{option} has no effect here: {refused[option]}.')
 
 
 def config_values(config: TrainingConfig) -> dict[str, Any]:

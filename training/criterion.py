@@ -17,6 +17,7 @@ from torch import Tensor
 from perception.errors import ConfigError, ShapeError
 from perception.interfaces import UNLABELLED, NetworkOutput
 from perception.networks.interdependent import InterdependentNetwork
+from training.checks import check_weights
 from training.data.sample import Sample, send
 from training.detection_loss import DETECTION_NAMES, DetectionLossConfig, detection_terms
 from training.matching import AnchorLayout
@@ -49,6 +50,10 @@ class CriterionConfig:
     w_det: float = 1.0
     segmentation: SegmentationLossConfig = field(default_factory=SegmentationLossConfig)
     detection: DetectionLossConfig = field(default_factory=DetectionLossConfig)
+
+    def __post_init__(self) -> None:
+        check_weights('w_seg', self.w_seg)
+        check_weights('w_det', self.w_det)
 
 
 class Criterion:

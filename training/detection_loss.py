@@ -22,6 +22,7 @@ from torchvision.ops import generalized_box_iou_loss, sigmoid_focal_loss
 from perception.boxes import xyxy_to_cxcywh, yolo_targets
 from perception.errors import ConfigError, PerceptionError
 from perception.interfaces import NetworkOutput
+from training.checks import check_weights
 from training.data.sample import Sample, send
 from training.matching import AnchorLayout, AssignmentRule, Positives, assign, ignored_predictions
 
@@ -61,6 +62,10 @@ class DetectionLossConfig:
                 raise ConfigError(f'{key}: expected one of {", ".join(allowed)}, got {getattr(self, key)!r}.')
         if not 0 < self.ignore_iou <= 1:
             raise ConfigError(f'ignore_iou: expected an overlap in (0, 1], got {self.ignore_iou}.')
+        for key in ('focal_gamma', 'objectness_weight', 'class_weight', 'box_weight'):
+            check_weights(key, getattr(self, key))
+        if not 0 <= self.focal_alpha <= 1 and self.focal_alpha != NO_ALPHA:
+            raise ConfigError(f'focal_alpha: expected a share in 0..1, got {self.focal_alpha}.')
 
 
 def detection_terms(

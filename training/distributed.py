@@ -22,6 +22,7 @@ from torch import Tensor, nn
 from perception.errors import ConfigError
 from training.configuration import TrainingConfig
 from training.criterion import Reduce, only_this_process
+from training.meter import Gather, alone
 
 PATIENCE = timedelta(days=1)
 """How long processes wait for one that validates. A process that died is noticed at once."""
@@ -72,6 +73,19 @@ def sum_over_processes(fabric: Fabric) -> Reduce:
         return summed
 
     return total
+
+
+def gather_from_processes(fabric: Fabric) -> Gather:
+    """What Meter needs to write down the losses of the joint batch."""
+    if fabric.world_size == 1:
+        return alone
+
+    def gathered(values: Tensor) -> Tensor:
+        rows = [torch.empty_like(values) for _ in range(fabric.world_size)]
+        torch.distributed.all_gather(rows, values)
+        return torch.stack(rows)
+
+    return gathered
 
 
 def synchronise_batch_norm(network: nn.Module, fabric: Fabric) -> nn.Module:

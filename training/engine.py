@@ -19,7 +19,7 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from tqdm import tqdm
 
 from perception.checkpoint import not_finite, save_checkpoint
-from perception.errors import ConfigError
+from perception.errors import ConfigError, NotFiniteError
 from perception.interfaces import NetworkOutput, PerceptionNetwork
 from perception.output_folder import StopRequest
 from training.configuration import TrainingConfig, config_values
@@ -27,7 +27,7 @@ from training.criterion import Criterion
 from training.data.batch import Batch
 from training.data.dataset import SceneDataset
 from training.data.mixture import seed_of
-from training.distributed import any_process, sum_over_processes, synchronise_batch_norm
+from training.distributed import any_process, gather_from_processes, sum_over_processes, synchronise_batch_norm
 from training.errors import TrainingError
 from training.meter import Meter
 from training.phases import Phase, build_optimizer, freeze_all_but, set_training_mode, weigh_losses
@@ -78,10 +78,10 @@ class Trainer:
         self.start, self.datasets, self.validation = start, datasets, validation
         synchronise_batch_norm(start.network, fabric)
         self.network = start.network.to(fabric.device).to(memory_format=torch.channels_last)
-        self.average = _average_of(self.network, config.average_decay)
+        self.average = average_of(self.network, config.average_decay)
         self.progress = Progress()
         self.stop = stop
-        self.meter = Meter()
+        self.meter = Meter(gather_from_processes(fabric))
         self._saved_optimizer: dict[str, Any] | None = None
 
     def restore(self, state: dict[str, Any]) -> None:
@@ -90,7 +90,8 @@ class Trainer:
         if self.average is not None:
             self.average.load_state_dict(state['average'])
         self.progress = Progress(**state['progress'])
-        self.meter = Meter(state['losses'], state['loss_steps'])
+        own = {name: sums[self.fabric.global_rank] for name, sums in state['losses'].items()}
+        self.meter = Meter(self.meter.gather, own, state['loss_steps'])
         self._saved_optimizer = state['optimizer']
         self.fabric.strategy.precision.load_state_dict(state['precision'])
 
@@ -175,7 +176,7 @@ class Trainer:
         output = module(images, segment=phase.segment, detect=phase.detect)
         losses = criterion(self.network, output, batch)  # type: ignore[arg-type]
         total = losses['total'] + 0 * _unlearned(losses, output)
-        if not total.requires_grad:
+        if not total.requires_grad:  # the rehearsal knows nothing of the network_config of a start_from
             raise ConfigError(
                 f'Phase {phase.name!r} trains {phase.trains}, which have no part in what it runs (segment '
                 f'{phase.segment}, detect {phase.detect}).'
@@ -224,7 +225,10 @@ class Trainer:
     def _score(self, phase: Phase) -> None:
         """Keep the network if it is the best so far."""
         progress, network = self.progress, self._best_guess()
-        progress.scores = validate(network, self.validation, str(self.fabric.device))
+        try:
+            progress.scores = validate(network, self.validation, str(self.fabric.device))
+        except NotFiniteError as error:
+            self._give_up(phase, [str(error).rstrip('.')])
         self.folder.log({'step': progress.step, 'phase': phase.name, 'validation': progress.scores})
         if progress.scores[self.config.select_by] > progress.best:
             progress.best = progress.scores[self.config.select_by]
@@ -246,7 +250,7 @@ class Trainer:
                 'network': self.network.state_dict(),
                 'average': None if self.average is None else self.average.state_dict(),
                 'optimizer': None if optimizer is None else optimizer.state_dict(),
-                'losses': self.meter.losses,
+                'losses': self.meter.sums(),
                 'loss_steps': self.meter.steps,
                 'precision': self.fabric.strategy.precision.state_dict(),
             }
@@ -276,8 +280,8 @@ class Trainer:
         save_checkpoint(self.folder.path / name, network, provenance)
 
 
-def _average_of(network: PerceptionNetwork, decay: float) -> AveragedModel | None:
-    """A moving average of weights and running statistics, for validation and for the checkpoints."""
+def average_of(network: nn.Module, decay: float) -> AveragedModel | None:
+    """A moving average of weights and running statistics, for what is validated and kept; None without decay."""
     if not decay:
         return None
     average = AveragedModel(network, multi_avg_fn=get_ema_multi_avg_fn(decay), use_buffers=True)

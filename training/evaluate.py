@@ -26,7 +26,7 @@ from tqdm import tqdm
 
 import perception
 from perception.checkpoint import resolve_checkpoint
-from perception.errors import ConfigError, PerceptionError
+from perception.errors import ConfigError, NotFiniteError, PerceptionError
 from perception.image import plan_geometry
 from perception.interfaces import GroundTruth, InputSpec, SceneResult
 from perception.metrics import Evaluator
@@ -75,6 +75,7 @@ def evaluate_dataset(
 
     Raises:
         ConfigError: If perceiver and data set have different label spaces.
+        NotFiniteError: If what the network says of an image is not finite; the message names the image.
     """
     if dataset.labels != perceiver.labels:
         raise ConfigError(
@@ -87,7 +88,11 @@ def evaluate_dataset(
 
     def look(samples: list[Sample]) -> tuple[list[tuple[np.ndarray, GroundTruth]], list[SceneResult]]:
         scenes = [prepare_scene(sample, at, perceiver.checkpoint.network.input_spec) for sample in samples]
-        return scenes, perceiver.perceive([image for image, _ in scenes])
+        try:
+            return scenes, perceiver.perceive([image for image, _ in scenes])
+        except NotFiniteError as error:
+            names = ' or '.join(sample.name for sample in samples)
+            raise NotFiniteError(f'{dataset.name}, {names}: {error}') from error
 
     with (
         tqdm(total=count, desc=dataset.name, unit='image', disable=not show_progress) as bar,
@@ -160,7 +165,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument('--root', type=Path, help=f'folder of the data set; else ${DATA_VARIABLE}/<dataset>')
     parser.add_argument('--split', default='val', help='train, val or test')
     parser.add_argument('--options', default='{}', metavar='JSON', help="what the data set's reader takes besides")
-    parser.add_argument('--output', type=Path, help='folder for the report; else out/evaluation/<network>_<split>')
+    parser.add_argument(
+        '--output', type=Path, help='folder for the report; else out/evaluation/<network>_<data set>-<split>'
+    )
     parser.add_argument('--at', choices=('original', 'network'), default='original', help='size at which to score')
     parser.add_argument('--limit', type=_count, default=0, help='only so many images; 0: all')
     parser.add_argument('--batch', type=_positive, default=1, help='images at a time')

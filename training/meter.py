@@ -4,22 +4,32 @@ from __future__ import annotations
 
 import resource
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
 from torch import Tensor
 
+Gather = Callable[[Tensor], Tensor]
+"""(N,) values of this process -> (P, N), those of all P; every process must call it."""
+
+
+def alone(values: Tensor) -> Tensor:
+    """Gathers from a single process."""
+    return values[None]
+
 
 class Meter:
-    """Means of losses and the speed since the last record.
+    """Means of losses over steps and processes, and the speed since the last record.
 
     Args:
-        losses: Sums that an interrupted run had come to.
+        gather: From all processes that train together.
+        losses: Sums that this process had come to before an interruption.
         steps: Of so many steps.
     """
 
-    def __init__(self, losses: Mapping[str, Tensor] | None = None, steps: int = 0) -> None:
+    def __init__(self, gather: Gather = alone, losses: Mapping[str, Tensor] | None = None, steps: int = 0) -> None:
+        self.gather = gather
         self.losses, self.steps = dict(losses or {}), steps
         self.restart_clock()
 
@@ -38,12 +48,22 @@ class Meter:
         self.steps += 1
         self._images += images
 
+    def sums(self) -> dict[str, Tensor]:
+        """The sums of all P processes, (P,) for each loss; every process must ask for them at the same step."""
+        if not self.losses:
+            return {}
+        gathered = self.gather(torch.stack(list(self.losses.values())))
+        return dict(zip(self.losses, gathered.unbind(1), strict=True))
+
     def record(self) -> dict[str, Any]:
-        """Mean losses, images a second, share of the time spent waiting for data, and memory; then a new stretch."""
+        """Mean losses, images a second, share of the time spent waiting for data, and memory; then a new stretch.
+
+        As ``sums``, every process must ask for it at the same step.
+        """
         seconds = time.perf_counter() - self._start
         cuda = any(loss.is_cuda for loss in self.losses.values())  # a machine with a GPU may train on its CPU
         record = {
-            'losses': {name: float(value) / self.steps for name, value in self.losses.items()},
+            'losses': {name: float(value.mean()) / self.steps for name, value in self.sums().items()},
             'images_per_s': round(self._images / seconds, 2),
             'waiting_share': round(self._waited_s / seconds, 4),
             'memory_mib': round(

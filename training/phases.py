@@ -7,7 +7,7 @@ statistics and dropout would otherwise still alter what the frozen part says.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -17,6 +17,7 @@ from torch.optim import Optimizer
 
 from perception.errors import ConfigError, nearest
 from perception.interfaces import PerceptionNetwork
+from training.checks import check_weights
 from training.criterion import CriterionConfig
 
 TrainedParts = tuple[str, ...] | Literal['all']
@@ -49,6 +50,8 @@ class Phase:
             raise ConfigError(f'Phase {self.name!r}: trains is a list of parts or all; write [{self.trains}].')
         if not self.trains or not (self.segment or self.detect):
             raise ConfigError(f'Phase {self.name!r} trains {self.trains or "no part"} and must run at least one task.')
+        check_weights(f'Phase {self.name!r}: w_seg', self.w_seg or 0)
+        check_weights(f'Phase {self.name!r}: w_det', self.w_det or 0)
         if self.iterations < 1 or self.learning_rate <= 0:
             raise ConfigError(
                 f'Phase {self.name!r} needs at least 1 iteration and a positive learning rate; '
@@ -161,22 +164,23 @@ def build_optimizer(network: PerceptionNetwork, phase: Phase, config: OptimizerC
         ConfigError: If the network has no part of a name that the phase trains, or these have nothing to learn.
     """
     _check_parts(network, phase.trains)
-    config = config or OptimizerConfig()
     parameters = [
         parameter for part, learns in _parts(network, phase.trains) if learns for parameter in part.parameters()
     ]
+    if not parameters:
+        raise ConfigError(f'Phase {phase.name!r} trains {phase.trains}, which hold no parameters.')
+    return optimizer_of(parameters, phase.learning_rate, config or OptimizerConfig())
+
+
+def optimizer_of(parameters: Sequence[nn.Parameter], learning_rate: float, config: OptimizerConfig) -> Optimizer:
+    """A fresh optimizer in up to two parameter groups, with and without weight decay."""
     # Weights of convolutions have more than one axis; norms and biases have one.
     groups = [
         {'params': [p for p in parameters if p.ndim > 1], 'weight_decay': config.weight_decay},
         {'params': [p for p in parameters if p.ndim <= 1], 'weight_decay': 0.0},
     ]
-    if not parameters:
-        raise ConfigError(f'Phase {phase.name!r} trains {phase.trains}, which hold no parameters.')
     return OPTIMIZERS[config.name](
-        [group for group in groups if group['params']],
-        lr=phase.learning_rate,
-        betas=config.betas,
-        eps=config.eps,
+        [group for group in groups if group['params']], lr=learning_rate, betas=config.betas, eps=config.eps
     )
 
 

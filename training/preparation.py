@@ -15,7 +15,7 @@ from perception.checkpoint import Checkpoint, load_checkpoint
 from perception.errors import ConfigError
 from perception.interfaces import UNLABELLED, LabelSpace, PerceptionNetwork
 from perception.labels import CITYSCAPES_11_3
-from perception.networks import build_network, config_to_dict
+from perception.networks import build_network, config_to_dict, resolve_config
 from perception.networks.configuration import override_config
 from perception.networks.resnet_weights import load_imagenet_weights
 from training.cluster_anchors import box_sizes, cluster_anchors
@@ -27,7 +27,7 @@ from training.data.dataset import SceneDataset
 from training.data.sample import Sample
 from training.data.stream import TrainingStream
 from training.data.transforms import TrainTransform
-from training.phases import weigh_losses
+from training.rehearsal import rehearse
 from training.segmentation_loss import count_pixels, resolve_class_weights
 
 LOG = logging.getLogger(__name__)
@@ -51,8 +51,10 @@ def prepare_datasets(config: TrainingConfig, fabric: Fabric) -> list[CachedDatas
     """The training data at network size; the first process of a machine builds what is missing.
 
     Raises:
-        ConfigError: If there is nothing to learn from a data set.
+        ConfigError: If a phase cannot be trained, or there is nothing to learn from a data set.
+        ShapeError: If the input is not a multiple of the network's divisor.
     """
+    learnable = rehearse(config)
     datasets = [open_dataset(data, CITYSCAPES_11_3) for data in config.data]
     with fabric.rank_zero_first(local=True):
         prepared = [
@@ -61,7 +63,7 @@ def prepare_datasets(config: TrainingConfig, fabric: Fabric) -> list[CachedDatas
         ]
     for dataset in prepared:
         _require_annotation(dataset)
-    _require_something_to_learn(config, prepared)
+    _require_something_to_learn(config, learnable, prepared)
     return prepared
 
 
@@ -120,24 +122,24 @@ class Start:
         }
 
 
-def prepare_start(config: TrainingConfig, datasets: Sequence[SceneDataset]) -> Start:
-    """Find anchors and class weights in the training data, and build the network.
+def prepare_start(config: TrainingConfig, datasets: Sequence[SceneDataset], checkpoint: Checkpoint | None) -> Start:
+    """Find anchors and class weights in the training data, and build the network, or take that of a checkpoint.
 
     Raises:
-        ConfigError: If the run starts from another network or input size, or there are too few boxes for anchors.
+        ConfigError: If there are too few boxes for anchors.
     """
     criterion, data = _prepare_criterion(config, datasets), _fingerprints(datasets)
-    if config.start_from:
-        checkpoint = _load_start(config)
+    if checkpoint is not None:
         network, started_from = checkpoint.network.train(), checkpoint.provenance
         return Start(network=network, criterion=criterion, started_from=started_from, data=data)
-    overrides: dict[str, Any] = dict(config.network_config)
+    network_config = resolve_config(config.network, config.network_config)
     with_boxes = [dataset for dataset in datasets if _has_boxes(dataset)]
     if config.anchors == 'cluster' and with_boxes:
         sizes = torch.cat([box_sizes(dataset, config.image_hw) for dataset in with_boxes])
-        overrides['anchors_wh'] = cluster_anchors(sizes, seed=config.seed).anchors_wh
+        clusters = cluster_anchors(sizes, count=len(network_config.anchors_wh), seed=config.seed)
+        network_config = replace(network_config, anchors_wh=clusters.anchors_wh)
     torch.manual_seed(config.seed)
-    network = build_network(config.network, CITYSCAPES_11_3, overrides, config.input_spec)
+    network = build_network(config.network, CITYSCAPES_11_3, network_config, config.input_spec)
     if config.imagenet_weights:
         load_imagenet_weights(network, config.imagenet_weights)
     return Start(network=network, criterion=criterion, started_from={}, data=data)
@@ -163,7 +165,15 @@ def _fingerprints(datasets: Sequence[SceneDataset]) -> tuple[str, ...]:
     return tuple(dataset.fingerprint() for dataset in datasets)
 
 
-def _load_start(config: TrainingConfig) -> Checkpoint:
+def load_start(config: TrainingConfig) -> Checkpoint | None:
+    """The checkpoint that the run starts from; None: it starts from scratch.
+
+    Raises:
+        CheckpointError: If the file is missing or broken.
+        ConfigError: If it holds another network or input size.
+    """
+    if not config.start_from:
+        return None
     checkpoint = load_checkpoint(config.start_from)
     network = checkpoint.network
     found = (network.name, tuple(network.input_spec.image_hw))
@@ -190,17 +200,18 @@ def _prepare_criterion(config: TrainingConfig, datasets: Sequence[SceneDataset])
     return replace(config.criterion, segmentation=segmentation)
 
 
-def _require_something_to_learn(config: TrainingConfig, datasets: Sequence[SceneDataset]) -> None:
+def _require_something_to_learn(
+    config: TrainingConfig, learnable: Sequence[set[str]], datasets: Sequence[SceneDataset]
+) -> None:
     """A phase whose task nobody annotated would run to its end without a single step of the optimizer."""
     masks = any(sample.mask is not None for dataset in datasets for sample in dataset)
     boxes = any(sample.boxes is not None for dataset in datasets for sample in dataset)
-    for phase in config.phases:
-        weights = weigh_losses(config.criterion, phase)
-        if not (masks and phase.segment and weights.w_seg) and not (boxes and phase.detect and weights.w_det):
-            present = ' and '.join(name for name, there in (('masks', masks), ('boxes', boxes)) if there)
+    present = [name for name, there in (('masks', masks), ('boxes', boxes)) if there]
+    for phase, wanted in zip(config.phases, learnable, strict=True):
+        if wanted.isdisjoint(present):
             raise ConfigError(
-                f'Phase {phase.name!r} has nothing to learn: the data has {present}, the phase segment {phase.segment} '
-                f'with w_seg {weights.w_seg}, detect {phase.detect} with w_det {weights.w_det}.'
+                f'Phase {phase.name!r} has nothing to learn: the data has {" and ".join(present)}, the phase learns '
+                f'from {" and ".join(sorted(wanted))}.'
             )
 
 

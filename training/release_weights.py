@@ -18,7 +18,7 @@ from typing import Any
 import torch
 
 from perception.checkpoint import SHIPPED_WEIGHTS, Checkpoint, load_checkpoint, save_checkpoint
-from perception.errors import CheckpointError, PerceptionError
+from perception.errors import CheckpointError, ConfigError, PerceptionError
 from perception.metrics import Report
 from perception.metrics.tables import share
 from perception.pipeline import Perceiver
@@ -168,21 +168,28 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog='python -m training.release_weights', description=__doc__.split('\n')[0])
     parser.add_argument('--checkpoint', type=Path, required=True, help='best.safetensors of a run')
     parser.add_argument('--data', type=Path, default=Path('data'), help='folder that holds camvid/ and driving_boxes/')
-    parser.add_argument('--output', type=Path, default=SHIPPED_WEIGHTS, help='default: where the package looks')
+    parser.add_argument('--output', type=Path, help=f'default: {SHIPPED_WEIGHTS.name} where the package looks')
     options = parser.parse_args(arguments)
-    partial = options.output.with_name(f'{options.output.name}.partial')
+    output: Path = options.output or SHIPPED_WEIGHTS
+    partial = output.with_name(f'{output.name}.partial')
     try:
+        checkpoint = load_checkpoint(options.checkpoint)
+        if options.output is None and checkpoint.network.name != output.stem:
+            raise ConfigError(
+                f'{output.name} is of the network {output.stem}, {options.checkpoint} of {checkpoint.network.name}; '
+                'name another file by --output.'
+            )
         # Beside its place until the card is written: weights without figures are not to ship.
-        released = release(load_checkpoint(options.checkpoint), partial)
+        released = release(checkpoint, partial)
         card = model_card(released, judge(released, options.data))
-        options.output.with_suffix('.md').write_text(card, encoding='utf-8')
-        partial.replace(options.output)
+        output.with_suffix('.md').write_text(card, encoding='utf-8')
+        partial.replace(output)
     except (PerceptionError, OSError) as error:
         print(f'release_weights: {error}', file=sys.stderr)
         return 1
     finally:
         partial.unlink(missing_ok=True)
-    print(f'{card}\n{options.output}, {options.output.stat().st_size / 1e6:.1f} MB')
+    print(f'{card}\n{output}, {output.stat().st_size / 1e6:.1f} MB')
     return 0
 
 

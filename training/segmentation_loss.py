@@ -19,6 +19,7 @@ from torch.nn import functional as F
 
 from perception.errors import ConfigError
 from perception.interfaces import UNLABELLED
+from training.checks import check_weights
 from training.data.sample import send
 
 
@@ -46,6 +47,11 @@ class SegmentationLossConfig:
     def __post_init__(self) -> None:
         if isinstance(self.class_weights, str) and self.class_weights != 'balanced':
             raise ConfigError(f'class_weights: expected a list of numbers or balanced, got {self.class_weights!r}.')
+        if not isinstance(self.class_weights, str):
+            check_weights('class_weights', *self.class_weights)
+        check_weights('auxiliary_weights', *self.auxiliary_weights)
+        for key in ('dice_weight', 'balance_power'):
+            check_weights(key, getattr(self, key))
         if not 0 < self.hard_share <= 1:
             raise ConfigError(f'hard_share: expected a share in (0, 1], got {self.hard_share}.')
         if self.balance_limit < 1:

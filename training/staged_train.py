@@ -25,7 +25,7 @@ from perception.output_folder import StopRequest
 from training.configuration import TrainingConfig, config_values, parse_arguments
 from training.distributed import build_fabric
 from training.engine import Trainer
-from training.preparation import prepare_datasets, prepare_start, prepare_validation, restore_start
+from training.preparation import load_start, prepare_datasets, prepare_start, prepare_validation, restore_start
 from training.run_folder import RunFolder
 
 
@@ -44,10 +44,14 @@ def train(config: TrainingConfig, *, resume: bool = False) -> Path:
     fabric.launch()
     values, path = config_values(config), Path(config.output)
     with RunFolder(path, values, resume=resume, writes=fabric.global_rank == 0) as folder:
+        state = folder.load_state() if resume else None
+        checkpoint = load_start(config) if state is None else None
         datasets = prepare_datasets(config, fabric)
         validation = prepare_validation(config)
-        state = folder.load_state() if resume else None
-        start = prepare_start(config, datasets) if state is None else restore_start(config, datasets, state['start'])
+        if state is None:
+            start = prepare_start(config, datasets, checkpoint)
+        else:
+            start = restore_start(config, datasets, state['start'])
         stop = StopRequest()
         trainer = Trainer(config, fabric, folder, start, datasets, validation, stop)
         if state is not None:

@@ -21,6 +21,9 @@ def validate(
 
     Returns:
         ``mean_iou``, ``mean_ap50``, ``mean_ap`` (where there is truth for them) and ``sum``, mean_iou + mean_ap50.
+
+    Raises:
+        NotFiniteError: If what the network says of an image is not finite; the message names the image.
     """
     perceiver = Perceiver(
         Checkpoint(network=network, digest='training'),

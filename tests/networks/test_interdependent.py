@@ -363,6 +363,11 @@ def test_compiles_without_graph_breaks() -> None:
         ({'detector_widths': (8, 8)}, 'detector_widths: expected 3'),
         ({'block_widths': (8, 8)}, 'block_widths: the encoder has 4 blocks'),
         ({'block_mid_widths': (64, 127, 256, 512)}, 'split its 127 channels evenly'),
+        ({'stem_width': 0}, 'stem_width: expected 1 or more, got 0'),
+        ({'detector_widths': (-1, 2, 3)}, r'detector_widths: expected 1 or more, got \(-1, 2, 3\)'),
+        ({'class_map_width': -4}, 'class_map_width: expected 0 or more'),
+        ({'trident_dilations': (0, 1, 2)}, 'trident_dilations: expected 1 or more'),
+        ({'unit_dilations': (((1,),), ((1,),), ((1,),), ((2, 0),))}, 'unit_dilations: expected 1 or more'),
     ],
 )
 def test_settings_out_of_range(changes: dict[str, Any], message: str) -> None:

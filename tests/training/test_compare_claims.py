@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from perception.checkpoint import load_checkpoint
-from training.compare_claims import VARIANTS, main
+from perception.checkpoint import load_checkpoint, save_checkpoint
+from tests.conftest import build_tiny_network
+from training.compare_claims import VARIANTS, main, score_variant
 from training.configuration import parse_arguments
 
 
@@ -56,6 +57,34 @@ def test_variants_train_from_scratch_and_in_one_process(config_file: Path, capsy
     assert 'trains from scratch; leave start_from' in capsys.readouterr().err
     assert main(['--config', str(config_file), '--devices', '2']) == 1
     assert 'train in one process' in capsys.readouterr().err
+
+
+def test_seeds_count_from_the_configuration_s_and_nothing_is_ignored(
+    config_file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    runs: list[tuple[int, str]] = []
+    monkeypatch.setattr(
+        'training.compare_claims.score_variant',
+        lambda name, config, folder: runs.append((config.seed, folder.name)) or {'mean_iou': 0.5},
+    )
+    command = ['--config', str(config_file), '--variants', 'published', '--claims-output', str(tmp_path)]
+    assert main([*command, '--seeds', '2', '--seed', '5']) == 0
+    assert runs == [(5, 'published_seed5'), (6, 'published_seed6')]
+    for refused in (['--output', 'elsewhere'], ['--output=elsewhere'], ['--resume']):
+        assert main([*command, *refused]) == 1
+        assert f'{refused[0].partition("=")[0]} has no effect here' in capsys.readouterr().err
+
+
+def test_scores_are_taken_where_the_run_trains(
+    config_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    devices: list[str] = []
+    monkeypatch.setattr('training.compare_claims.train', lambda *_, **__: None)
+    monkeypatch.setattr('training.compare_claims.validate', lambda *given: devices.append(given[2]) or {})
+    save_checkpoint(tmp_path / 'last.safetensors', build_tiny_network())
+    config, _ = parse_arguments(['--config', str(config_file), '--accelerator', 'cpu'])
+    score_variant('published', config, tmp_path)
+    assert devices == ['cpu']
 
 
 def test_the_help_and_an_error_name_the_configuration(capsys: pytest.CaptureFixture[str]) -> None:

@@ -20,10 +20,11 @@ from perception.metrics import Report
 from tests.ros.command_process import read_until
 from tests.second_device import second_device
 from training.baselines import build_baseline
-from training.compare_torchvision import AnnotatedFor, choose_data, main, one_cycle, open_stream
+from training.compare_torchvision import AnnotatedFor, choose_data, main, one_cycle, open_stream, train_for
 from training.configuration import parse_arguments
 from training.data.dataset import SceneDataset
 from training.data.sample import Sample
+from training.run_folder import RunFolder
 
 
 @pytest.mark.parametrize('task', ['segmentation', 'detection'])
@@ -45,6 +46,20 @@ def test_a_baseline_is_trained_and_scored_on_its_own_task(config_file: Path, tmp
         build_baseline(other, config, [dataset for _, dataset in choose_data(other, config)], weights)
     assert (report.segmentation.images > 0) == (task == 'segmentation')
     assert (report.detection.images > 0) == (task == 'detection')
+
+
+@pytest.mark.parametrize('decay', ['0', '0.9'])
+def test_optimizer_and_average_are_the_configuration_s(config_file: Path, tmp_path: Path, decay: str) -> None:
+    options = ['--optimizer', '{"name": "adam", "betas": [0.8, 0.9], "eps": 1e-6, "weight_decay": 0.3}']
+    config, _ = parse_arguments(['--config', str(config_file), '--average_decay', decay, *options])
+    with RunFolder(tmp_path / 'baseline', {}, resume=False) as folder:
+        train_for(0.01, 'segmentation', config, folder)
+        state = folder.load_state()
+    assert state is not None
+    decaying, spared = state['optimizer']['param_groups']
+    assert (decaying['betas'], decaying['eps'], decaying['decoupled_weight_decay']) == ((0.8, 0.9), 1e-6, False)
+    assert (decaying['weight_decay'], spared['weight_decay']) == (0.3, 0.0)
+    assert ('average' in state) == (decay != '0')
 
 
 @pytest.mark.parametrize(('number', 'save_every', 'code'), [(signal.SIGKILL, '1', -9), (signal.SIGTERM, '1000', 130)])
@@ -146,6 +161,14 @@ def test_a_start_from_weights_takes_the_baselines_own(config_file: Path, capsys:
     options = ['--task', 'detection', '--minutes', '1', '--config', str(config_file), '--start_from', 'x.safetensors']
     assert main(options) == 1
     assert 'give the baseline its own by --weights' in capsys.readouterr().err
+
+
+def test_options_that_would_be_ignored_are_refused(config_file: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    options = ['--task', 'detection', '--minutes', '1', '--config', str(config_file)]
+    assert main([*options, '--output', 'elsewhere']) == 1
+    assert '--output has no effect here: name the folder by --baseline-output' in capsys.readouterr().err
+    with pytest.raises(SystemExit):
+        main([*options, '--weight', 'elsewhere'])  # not short for --weights
 
 
 def test_minutes_must_be_above_zero(config_file: Path, capsys: pytest.CaptureFixture[str]) -> None:

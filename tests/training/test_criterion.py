@@ -291,3 +291,9 @@ def test_other_mistakes_are_named(network: InterdependentNetwork) -> None:
         Criterion()(network, output._replace(box_codes=None), samples)
     with pytest.raises(ConfigError, match='resolve_class_weights'):
         Criterion(CriterionConfig(segmentation=SegmentationLossConfig(class_weights='balanced')))
+
+
+@pytest.mark.parametrize('setting', [{'w_seg': -3.0}, {'w_det': -1.0}, {'w_seg': float('inf')}])
+def test_weights_that_turn_learning_round_are_refused(setting: dict[str, float]) -> None:
+    with pytest.raises(ConfigError, match=f'{next(iter(setting))}: expected 0 or more, got'):
+        CriterionConfig(**setting)  # type: ignore[arg-type]

@@ -210,7 +210,17 @@ def test_evaluation_mode_is_named() -> None:
         compute(random_output()._replace(box_codes=None), [sample([CAR], [0])])
 
 
-@pytest.mark.parametrize('setting', [{'assignment': 'any'}, {'box_loss': 'l2'}, {'ignore_iou': 0.0}])
+@pytest.mark.parametrize(
+    'setting',
+    [
+        {'assignment': 'any'},
+        {'box_loss': 'l2'},
+        {'ignore_iou': 0.0},
+        {'box_weight': -1.0},
+        {'focal_gamma': -2.0},
+        {'focal_alpha': 1.5},
+    ],
+)
 def test_settings_out_of_range_are_refused(setting: dict[str, object]) -> None:
     with pytest.raises(ConfigError, match=next(iter(setting))):
         replace(DetectionLossConfig(), **setting)  # type: ignore[arg-type]

@@ -1,4 +1,4 @@
-"""Two CPU processes give the same gradient as one on the joint batch: batch norm, losses and mean included."""
+"""Two CPU processes give the gradient of one on the joint batch, batch norm included, and write down its losses."""
 
 from __future__ import annotations
 
@@ -18,7 +18,14 @@ from tests.conftest import build_tiny_network
 from training.configuration import DataConfig, TrainingConfig
 from training.criterion import Criterion
 from training.data.sample import Sample
-from training.distributed import CpuSyncBatchNorm, build_fabric, sum_over_processes, synchronise_batch_norm
+from training.distributed import (
+    CpuSyncBatchNorm,
+    build_fabric,
+    gather_from_processes,
+    sum_over_processes,
+    synchronise_batch_norm,
+)
+from training.meter import Meter
 
 IMAGE_HW = (96, 192)
 
@@ -67,11 +74,17 @@ def _train_one_process(rank: int, port: int, output: Path) -> None:
     module = fabric.setup_module(network)
     samples = _samples()[2 * rank : 2 * rank + 2]
     result = module(torch.stack([sample.image for sample in samples]))
-    total = Criterion(reduce=sum_over_processes(fabric))(network, result, samples)['total']  # type: ignore[arg-type]
-    fabric.backward(total)
+    losses = Criterion(reduce=sum_over_processes(fabric))(network, result, samples)  # type: ignore[arg-type]
+    fabric.backward(losses['total'])
+    meter = Meter(gather_from_processes(fabric))
+    meter.add(losses, len(samples))
+    saved = meter.sums()
+    assert {name: sums[rank] for name, sums in saved.items()} == meter.losses, 'each process goes on from its own sums'
+    record = meter.record()
     if rank == 0:
         buffers = {name: value for name, value in network.named_buffers() if 'running' in name}
-        torch.save({'gradients': _gradients(network, total), 'buffers': buffers}, output)
+        gradients = _gradients(network, losses['total'])
+        torch.save({'gradients': gradients, 'buffers': buffers, 'losses': record['losses']}, output)
 
 
 def test_two_processes_are_one(tmp_path: Path) -> None:
@@ -84,14 +97,15 @@ def test_two_processes_are_one(tmp_path: Path) -> None:
 
     network, samples = _network(), _samples()
     result = network(torch.stack([sample.image for sample in samples]))
-    total = Criterion()(network, result, samples)['total']  # type: ignore[arg-type]
-    total.backward()
-    alone = _gradients(network, total)
+    losses = Criterion()(network, result, samples)  # type: ignore[arg-type]
+    losses['total'].backward()
+    alone = _gradients(network, losses['total'])
     assert alone.keys() == together['gradients'].keys()
     for name, gradient in alone.items():
         torch.testing.assert_close(together['gradients'][name], gradient, rtol=1e-6, atol=1e-9, msg=name)
     for name, buffer in together['buffers'].items():
         torch.testing.assert_close(buffer, network.get_buffer(name), rtol=1e-6, atol=1e-9, msg=name)
+    assert together['losses'] == pytest.approx({name: loss.item() for name, loss in losses.items()}, rel=1e-6)
 
 
 def test_norms_of_half_precision_keep_their_statistics_in_full(tmp_path: Path) -> None:

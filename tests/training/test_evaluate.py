@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from perception.checkpoint import load_checkpoint
+from perception.errors import NotFiniteError
 from perception.interfaces import Detections, GroundTruth, InputSpec, SceneResult
 from perception.labels import CITYSCAPES_11_3
 from perception.metrics import Report
@@ -93,6 +94,13 @@ def test_scores_each_image_for_what_it_is_annotated_for(perceiver: Perceiver):
     assert report.detection.detections > 0
     assert [frame.name for frame in report.frames] == [f'drawn/{index}' for index in range(5)]
     assert len(pictures.worst()) == len(pictures.best()) == 1
+
+
+def test_an_output_that_is_not_finite_names_its_image(perceiver: Perceiver):
+    with torch.no_grad():
+        next(perceiver.checkpoint.network.mask_head.parameters()).fill_(float('nan'))
+    with pytest.raises(NotFiniteError, match=r'drawn-val, drawn/0: The network gave mask that are not finite'):
+        evaluate_dataset(perceiver, DrawnDataset(), limit=1, show_progress=False)
 
 
 def test_loading_in_another_process_changes_nothing(perceiver: Perceiver):

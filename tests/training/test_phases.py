@@ -181,6 +181,7 @@ def test_unknown_names_are_refused_with_the_nearest() -> None:
         {'segment': False, 'detect': False},
         {'iterations': 0},
         {'learning_rate': 0.0},
+        {'w_seg': -3.0},
     ],
 )
 def test_phases_that_cannot_train_are_refused(setting: dict[str, object]) -> None:

@@ -102,6 +102,19 @@ def test_without_figures_nothing_is_left(trained: Path, tmp_path: Path, capsys: 
     assert not list(output.parent.iterdir())
 
 
+def test_weights_of_another_network_do_not_take_the_place_of_those_that_ship(
+    trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shipped = tmp_path / 'weights' / 'interdependent_small.safetensors'
+    monkeypatch.setattr('training.release_weights.SHIPPED_WEIGHTS', shipped)
+    monkeypatch.setattr('training.release_weights.judge', lambda *_: {'drawn': Evaluator(CITYSCAPES_11_3).report()})
+    assert main(['--checkpoint', str(trained)]) == 1
+    assert 'is of the network interdependent_small' in capsys.readouterr().err
+    assert not shipped.exists()
+    assert main(['--checkpoint', str(trained), '--output', str(shipped)]) == 0
+    assert shipped.exists()
+
+
 def test_weights_of_unknown_origin_are_not_released(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     save_checkpoint(tmp_path / 'own.safetensors', build_tiny_network())
     with pytest.raises(CheckpointError, match='no provenance of a training'):

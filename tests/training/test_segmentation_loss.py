@@ -163,7 +163,19 @@ def test_weights_that_do_not_fit_are_refused() -> None:
         compute(outputs, target, SegmentationLossConfig(auxiliary_weights=(1.0,)))
 
 
-@pytest.mark.parametrize('setting', [{'class_weights': 'equal'}, {'hard_share': 0.0}, {'balance_limit': 0.5}])
+@pytest.mark.parametrize(
+    'setting',
+    [
+        {'class_weights': 'equal'},
+        {'class_weights': (1.0, -2.0)},
+        {'auxiliary_weights': (0.6, -0.5)},
+        {'dice_weight': -1.0},
+        {'dice_weight': math.nan},
+        {'balance_power': -1.0},
+        {'hard_share': 0.0},
+        {'balance_limit': 0.5},
+    ],
+)
 def test_settings_out_of_range_are_refused(setting: dict[str, object]) -> None:
     with pytest.raises(ConfigError, match=next(iter(setting))):
         SegmentationLossConfig(**setting)  # type: ignore[arg-type]

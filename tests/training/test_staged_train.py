@@ -27,13 +27,15 @@ from safetensors.torch import load_file
 from perception.checkpoint import load_checkpoint
 from perception.errors import ConfigError, DatasetError, PerceptionError
 from perception.labels import CITYSCAPES_11_3
-from perception.networks import build_network
+from perception.networks import NETWORKS, NetworkEntry, build_network, resolve_config
+from perception.networks.interdependent import InterdependentNetwork
 from tests.conftest import TINY_CONFIG
 from tests.training.conftest import PHASES
 from tests.training.data.drawn_layouts import DRAWERS
 from training.configuration import TrainingConfig, parse_arguments
 from training.engine import Trainer
 from training.errors import TrainingError
+from training.rehearsal import rehearse
 from training.run_folder import RunFolder
 from training.staged_train import train
 
@@ -152,6 +154,15 @@ def test_masks_alone_train_with_the_anchors_of_the_preset(config_file: Path) -> 
     network = load_checkpoint(train(masks_only) / 'last.safetensors').network
     preset = build_network('interdependent', CITYSCAPES_11_3, TINY_CONFIG, config.input_spec)
     assert torch.equal(network.anchors_wh, preset.anchors_wh)
+
+
+def test_as_many_anchors_are_found_as_the_network_has(config_file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    preset = resolve_config('interdependent', {**TINY_CONFIG, 'trident_dilations': (1, 2), 'anchors_wh': [[8, 8]] * 4})
+    monkeypatch.setitem(NETWORKS, 'four', NetworkEntry(network=InterdependentNetwork, config=preset))
+    config = _config(config_file, '--network', 'four', '--phases', json.dumps(PHASES[:1]))
+    network = load_checkpoint(train(config) / 'last.safetensors').network
+    assert network.anchors_wh.shape == (4, 2)
+    assert len(network.anchors_wh.unique(dim=0)) == 4
 
 
 def test_data_without_annotation_is_refused(config_file: Path, streets: Path, tmp_path: Path) -> None:
@@ -281,11 +292,44 @@ def test_the_figure_that_chooses_must_be_measurable(config_file: Path, streets: 
 
 def test_a_phase_without_anything_to_learn_is_refused(config_file: Path, streets: Path) -> None:
     data = json.dumps([{'name': 'cityscapes', 'root': str(streets), 'options': {'boxes': False}}])
-    with pytest.raises(ConfigError, match="Phase 'detection' has nothing to learn: the data has masks, the phase"):
+    said = "Phase 'detection' has nothing to learn: the data has masks, the phase learns from boxes"
+    with pytest.raises(ConfigError, match=said):
         train(_config(config_file, '--data', data))
-    phases = json.dumps([{**PHASES[0], 'trains': ['detection_head'], 'detect': False}])
-    with pytest.raises(ConfigError, match='have no part in what it runs'):
-        train(_config(config_file, '--phases', phases))
+    both_tasks = json.dumps([{**PHASES[2], 'segment': True, 'w_seg': None}])
+    with pytest.raises(ConfigError, match=said):
+        train(_config(config_file, '--data', data, '--phases', both_tasks))
+
+
+@pytest.mark.parametrize(
+    ('options', 'said'),
+    [
+        (['--phases', json.dumps([PHASES[0], {**PHASES[2], 'trains': ['detection_haed']}])], "mean 'detection_head'"),
+        (['--phases', json.dumps([PHASES[0], {**PHASES[2], 'trains': ['mask_head']}])], 'have no part in what it'),
+        (['--phases', json.dumps([{**PHASES[0], 'trains': ['detection_head'], 'w_det': 0}])], 'have no part in what'),
+        (['--network', 'interdependant'], "did you mean 'interdependent'"),
+        (['--network_config', '{"stem_width": 0}'], 'stem_width: expected 1 or more'),
+        (['--image_hw', '[90, 192]'], 'both sides must be multiples of 16'),
+        (['--image_hw', '[0, 192]'], 'must be positive'),
+        (['--transform.crop_hw', '[50, 64]'], r'crop_hw: both sides must be multiples of 16; got \[50, 64\]'),
+        (['--transform.focus_classes', '[3, 11]'], 'the network has classes 0 to 10'),
+        (['--criterion.segmentation.auxiliary_weights', '[0.6]'], '2 auxiliary outputs, got 1'),
+        (['--criterion.segmentation.class_weights', '[1, 2]'], '11 classes, got 2'),
+        (['--start_from', 'nowhere.safetensors'], 'nowhere.safetensors'),
+    ],
+)
+def test_what_a_late_phase_would_fail_on_is_told_before_the_data_is_read(
+    config_file: Path, monkeypatch: pytest.MonkeyPatch, options: list[str], said: str
+) -> None:
+    monkeypatch.setattr('training.preparation.prepare_cache', None)  # is not reached
+    with pytest.raises(PerceptionError, match=said):
+        train(_config(config_file, *options))
+
+
+@pytest.mark.parametrize('network', NETWORKS)
+def test_every_network_can_be_rehearsed(config_file: Path, network: str) -> None:
+    balanced = ['--criterion.segmentation.class_weights', 'balanced', '--network_config', '{}']
+    learned = rehearse(_config(config_file, '--network', network, *balanced))
+    assert learned == [{'masks', 'boxes'}, {'masks'}, {'boxes'}, {'masks', 'boxes'}]
 
 
 def test_broken_weights_replace_no_good_ones(
@@ -304,6 +348,25 @@ def test_broken_weights_replace_no_good_ones(
     with pytest.raises(TrainingError, match=r'step 4: encoder\.\S+ is not finite.*last\.safetensors is intact'):
         train(_config(config_file))
     assert load_checkpoint(tmp_path / 'run' / 'last.safetensors').provenance['step'] == 3
+
+
+def test_a_validation_that_is_not_finite_says_where(
+    config_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    take = Trainer._step
+
+    def spoiled(trainer: Trainer, *rest: Any) -> Any:
+        result = take(trainer, *rest)
+        if trainer.progress.step == 2:
+            assert trainer.average is not None
+            with torch.no_grad():
+                next(trainer.average.module.mask_head.parameters()).fill_(float('nan'))
+        return result
+
+    monkeypatch.setattr(Trainer, '_step', spoiled)
+    said = r"Phase 'joint', step 3: cityscapes-val, \S+: The network gave mask .*last\.safetensors is intact"
+    with pytest.raises(TrainingError, match=said):
+        train(_config(config_file))
 
 
 def test_an_infinite_gradient_is_not_applied(

@@ -75,6 +75,8 @@ class TrainTransformConfig:
             )
         if not all(0 <= probability <= 1 for probability in probabilities):
             raise ConfigError(f'flip_probability and focus_probability must lie in 0..1; got {probabilities}.')
+        if not all(0 <= index < UNLABELLED for index in self.focus_classes):
+            raise ConfigError(f'focus_classes: expected ids of 0 to {UNLABELLED - 1}, got {self.focus_classes}.')
         if not all(0 <= change <= 1 for change in changes) or not 0 <= self.hue <= 0.5:
             raise ConfigError(
                 f'brightness, contrast and saturation must lie in 0..1, hue in 0..0.5; got {changes} and {self.hue}.'

@@ -240,6 +240,8 @@ def test_color_changes_the_image_only() -> None:
         {'scale': (0.0, 1.0)},
         {'flip_probability': 1.5},
         {'focus_probability': -0.1},
+        {'focus_classes': (1, 300)},
+        {'focus_classes': (-1,)},
         {'brightness': 2.0},
         {'hue': 0.6},
     ],

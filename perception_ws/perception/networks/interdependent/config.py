@@ -5,8 +5,8 @@ The defaults are the published network: 37,892,870 trainable parameters with 11 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Literal
+from dataclasses import dataclass, fields
+from typing import Any, Literal
 
 from perception.errors import ConfigError
 from perception.networks.layers import DropoutKind
@@ -85,9 +85,23 @@ class InterdependentConfig:
         return len(self.anchors_wh) // len(self.trident_dilations)
 
     def __post_init__(self) -> None:
+        _check_counts(self)
         _check_encoder(self)
         _check_choices(self)
         _check_anchors(self.anchors_wh, len(self.trident_dilations))
+
+
+def _check_counts(config: InterdependentConfig) -> None:
+    """Whole numbers are widths, units, strides and dilations."""
+    for field in fields(config):
+        value = getattr(config, field.name)
+        least = 0 if field.name in ('class_map_width', 'trident_units') else 1
+        if any(type(leaf) is int and leaf < least for leaf in _leaves(value)):
+            raise ConfigError(f'{field.name}: expected {least} or more, got {value}.')
+
+
+def _leaves(value: Any) -> list[Any]:
+    return [leaf for item in value for leaf in _leaves(item)] if isinstance(value, tuple) else [value]
 
 
 def _check_encoder(config: InterdependentConfig) -> None:
@@ -128,7 +142,7 @@ def _check_anchors(anchors_wh: tuple[tuple[float, float], ...], branches: int) -
         raise ConfigError('anchors_wh: sort the anchors by area; the first share belongs to the smallest dilation.')
 
 
-# For CPUs and for training from scratch on a few hundred images: the same code at 1/14 of the parameters (2.67 M) and
+# For CPUs and for training from scratch on a few hundred images: the same code at 1/14 of the parameters (2.66 M) and
 # 1/12 of the work (7.9 GMAC at 384x768). What it keeps and why:
 # - All depths and dilations: context is cheap at stride 16, where a unit costs 0.14 to 0.25 GMAC.
 # - 64 channels at stride 4 in encoder and decoder: poles, signs and pedestrians are two to four pixels wide and live

@@ -1,0 +1,72 @@
+"""Every phase rehearsed on a blank image: what would end a late phase is told before the data is read."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import torch
+
+from perception.errors import ConfigError
+from perception.interfaces import PerceptionNetwork
+from perception.labels import CITYSCAPES_11_3
+from perception.networks import build_network
+from training.configuration import TrainingConfig
+from training.criterion import Criterion, CriterionConfig
+from training.data.sample import Sample
+from training.phases import Phase, freeze_all_but, weigh_losses
+
+
+def rehearse(config: TrainingConfig) -> list[set[str]]:
+    """Take forward pass and losses of every phase, with random weights.
+
+    Returns:
+        For each phase what its parts can learn from: ``masks``, ``boxes`` or both.
+
+    Raises:
+        ConfigError: If there is no such network, configuration of it or part, a phase's parts have no part in what it
+            learns from, or weights of losses, crop or focus classes do not fit the network.
+        ShapeError: If the input is not a multiple of the network's divisor.
+    """
+    network = build_network(config.network, CITYSCAPES_11_3, config.network_config, config.input_spec)
+    _check_transform(config, network)
+    return [_rehearse_phase(network, phase, config.criterion) for phase in config.phases]
+
+
+def _check_transform(config: TrainingConfig, network: PerceptionNetwork) -> None:
+    transform = replace(config.transform, image_hw=config.image_hw)
+    if any(side % network.divisor for side in transform.crop_hw):
+        raise ConfigError(
+            f'transform.crop_hw: both sides must be multiples of {network.divisor}; got {list(transform.crop_hw)}.'
+        )
+    classes = len(network.labels.segmentation)
+    if any(index >= classes for index in transform.focus_classes):
+        raise ConfigError(
+            f'transform.focus_classes: the network has classes 0 to {classes - 1}; got {list(transform.focus_classes)}.'
+        )
+
+
+def _rehearse_phase(network: PerceptionNetwork, phase: Phase, config: CriterionConfig) -> set[str]:
+    weights = weigh_losses(config, phase)
+    if weights.segmentation.class_weights == 'balanced':
+        weights = replace(weights, segmentation=replace(weights.segmentation, class_weights=()))
+    freeze_all_but(network, phase.trains)
+    samples = [_blank_sample(2 * network.divisor)] * 2  # a batch norm takes more than one value
+    output = network(torch.stack([sample.image for sample in samples]), segment=phase.segment, detect=phase.detect)
+    losses = Criterion(weights)(network, output, samples)  # type: ignore[arg-type]
+    tasks = (('masks', weights.w_seg, losses['segmentation']), ('boxes', weights.w_det, losses['detection']))
+    learns_from = {kind for kind, weight, loss in tasks if weight and loss.requires_grad}
+    if not learns_from:
+        raise ConfigError(
+            f'Phase {phase.name!r} trains {phase.trains}, which have no part in what it learns from (segment '
+            f'{phase.segment} with w_seg {weights.w_seg}, detect {phase.detect} with w_det {weights.w_det}).'
+        )
+    return learns_from
+
+
+def _blank_sample(side: int) -> Sample:
+    return Sample(
+        image=torch.zeros(3, side, side, dtype=torch.uint8),
+        mask=torch.zeros(side, side, dtype=torch.uint8),
+        boxes=torch.tensor([[0.0, 0.0, side, side]]),
+        labels=torch.zeros(1, dtype=torch.int64),
+    )
