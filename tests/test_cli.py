@@ -97,6 +97,19 @@ def test_help_names_every_command() -> None:
     assert shown.stderr == ''
 
 
+def test_whoever_has_seen_enough_gets_no_traceback(images: Path, tmp_path: Path) -> None:
+    command = [sys.executable, '-m', 'perception.cli', 'make-bag', str(images), str(tmp_path / 'bag')]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        process.stdout.close()
+        assert process.stderr is not None
+        shown = process.stderr.read()
+        assert process.wait(60) == 1
+    assert 'Traceback' not in shown
+    assert 'BrokenPipe' not in shown
+    assert (tmp_path / 'bag').is_dir()
+
+
 @pytest.mark.parametrize('command', ['demo', 'make-bag'])
 def test_help_of_a_command(command: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(command, '--help') == 0

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import logging
+import os
 import sys
 from collections.abc import Sequence
 
@@ -19,7 +20,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     logging.basicConfig(level=logging.WARNING, format='%(levelname)s: %(message)s')
     options = _parser().parse_args(arguments)
     try:
-        return int(COMMANDS[options.command].run(options))
+        code = int(COMMANDS[options.command].run(options))
+        sys.stdout.flush()
+        return code
+    except BrokenPipeError:
+        # Whoever read it (head, less) has seen enough. Else Python would complain once more when it ends.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
     except PerceptionError as error:
         print(f'perception {options.command}: {error}', file=sys.stderr)
         return 1

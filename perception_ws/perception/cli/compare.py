@@ -24,13 +24,14 @@ def run(options: argparse.Namespace) -> int:
     if options.output is not None:
         _check_output(options.output)
     comparison = compare(options.first, options.second)
-    print(format_comparison(comparison))
     if options.output is not None:
         try:
             options.output.mkdir(parents=True, exist_ok=True)
             write_comparison_page(options.output / 'comparison.html', comparison)
         except OSError as error:
             raise ConfigError(f'Cannot write to --output {options.output}: {error}') from error
+    print(format_comparison(comparison))
+    if options.output is not None:
         print(f'Page: {options.output / "comparison.html"}')
     return 0
 
