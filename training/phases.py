@@ -58,6 +58,11 @@ class Phase:
                 f'got {self.iterations} and {self.learning_rate}.'
             )
 
+    @property
+    def leaves_parts_idle(self) -> bool:
+        """Whether it trains all parts, but those of one task do not run and get no gradient."""
+        return self.trains == 'all' and not (self.segment and self.detect)
+
 
 SEGMENTATION_PARTS = ('encoder', 'bottleneck', 'decoder', 'mask_head')
 

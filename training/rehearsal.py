@@ -23,8 +23,8 @@ def rehearse(config: TrainingConfig) -> list[set[str]]:
         For each phase what its parts can learn from: ``masks``, ``boxes`` or both.
 
     Raises:
-        ConfigError: If there is no such network, configuration of it or part, a phase's parts have no part in what it
-            learns from, or weights of losses, crop or focus classes do not fit the network.
+        ConfigError: If there is no such network, configuration of it or part, a part that a phase names has no part in
+            what it learns from, or weights of losses, crop or focus classes do not fit the network.
         ShapeError: If the input is not a multiple of the network's divisor.
     """
     network = build_network(config.network, CITYSCAPES_11_3, config.network_config, config.input_spec)
@@ -55,6 +55,14 @@ def _rehearse_phase(network: PerceptionNetwork, phase: Phase, config: CriterionC
     losses = Criterion(weights)(network, output, samples)  # type: ignore[arg-type]
     tasks = (('masks', weights.w_seg, losses['segmentation']), ('boxes', weights.w_det, losses['detection']))
     learns_from = {kind for kind, weight, loss in tasks if weight and loss.requires_grad}
+    if learns_from and phase.trains != 'all':
+        losses['total'].backward()
+        for part in phase.trains:
+            if all(parameter.grad is None for parameter in network.get_submodule(part).parameters()):
+                raise ConfigError(
+                    f'Phase {phase.name!r} trains {part!r}, which has no part in what it runs (segment '
+                    f'{phase.segment}, detect {phase.detect}); leave that part out, or run its task.'
+                )
     if not learns_from:
         raise ConfigError(
             f'Phase {phase.name!r} trains {phase.trains}, which have no part in what it learns from (segment '

@@ -306,6 +306,10 @@ def test_a_phase_without_anything_to_learn_is_refused(config_file: Path, streets
         (['--phases', json.dumps([PHASES[0], {**PHASES[2], 'trains': ['detection_haed']}])], "mean 'detection_head'"),
         (['--phases', json.dumps([PHASES[0], {**PHASES[2], 'trains': ['mask_head']}])], 'have no part in what it'),
         (['--phases', json.dumps([{**PHASES[0], 'trains': ['detection_head'], 'w_det': 0}])], 'have no part in what'),
+        (
+            ['--phases', json.dumps([{**PHASES[1], 'trains': ['encoder', 'detection_head']}])],
+            "trains 'detection_head', which has",
+        ),
         (['--network', 'interdependant'], "did you mean 'interdependent'"),
         (['--network_config', '{"stem_width": 0}'], 'stem_width: expected 1 or more'),
         (['--image_hw', '[90, 192]'], 'both sides must be multiples of 16'),
@@ -389,6 +393,23 @@ def test_processes_do_not_wait_for_one_that_cannot_validate(config_file: Path, s
     )
     assert result.returncode == 1
     assert last.name in result.stderr
+
+
+def test_a_head_that_does_not_run_stands_still_in_several_processes(config_file: Path, tmp_path: Path) -> None:
+    phases = json.dumps([{'name': 'masks', 'detect': False, 'iterations': 3, 'learning_rate': 1e-3}])
+    options = ['--config', str(config_file), '--phases', phases, '--average_decay', '0', '--accelerator', 'cpu']
+    alone = train(_config(config_file, *options[2:]))
+    result = subprocess.run(
+        [sys.executable, 'training/staged_train.py', *options, '--devices', '2', '--output', str(tmp_path / 'two')],
+        capture_output=True,
+        text=True,
+        timeout=100,
+    )
+    assert result.returncode == 0, result.stderr
+    before, after = _weights(alone), _weights(tmp_path / 'two')
+    head = [name for name in before if name.startswith('detection_head')]
+    assert head
+    assert all(torch.equal(before[name], after[name]) for name in head)
 
 
 def test_phase_three_changes_no_bit_of_the_frozen_parts(config_file: Path, tmp_path: Path) -> None:
