@@ -19,7 +19,7 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from tqdm import tqdm
 
 from perception.checkpoint import not_finite, save_checkpoint
-from perception.errors import ConfigError, NotFiniteError
+from perception.errors import NotFiniteError
 from perception.interfaces import NetworkOutput, PerceptionNetwork
 from perception.output_folder import StopRequest
 from training.configuration import TrainingConfig, config_values
@@ -176,11 +176,6 @@ class Trainer:
         output = module(images, segment=phase.segment, detect=phase.detect)
         losses = criterion(self.network, output, batch)  # type: ignore[arg-type]
         total = losses['total'] + 0 * _unlearned(losses, output)
-        if not total.requires_grad:  # the rehearsal knows nothing of the network_config of a start_from
-            raise ConfigError(
-                f'Phase {phase.name!r} trains {phase.trains}, which have no part in what it runs (segment '
-                f'{phase.segment}, detect {phase.detect}).'
-            )
         optimizer.zero_grad(set_to_none=True)
         self.fabric.backward(total)
         figures = dict(losses)

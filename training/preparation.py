@@ -47,14 +47,31 @@ def open_dataset(config: DataConfig, labels: LabelSpace) -> SceneDataset:
     return dataset
 
 
-def prepare_datasets(config: TrainingConfig, fabric: Fabric) -> list[CachedDataset]:
+def prepare_datasets(
+    config: TrainingConfig, fabric: Fabric, checkpoint: Checkpoint | None, state: Mapping[str, Any] | None
+) -> list[CachedDataset]:
     """The training data at network size; the first process of a machine builds what is missing.
 
+    Args:
+        config: The run, whose phases are rehearsed first.
+        fabric: Launched.
+        checkpoint: What the run starts from; None: it starts from scratch, or goes on.
+        state: What a run that goes on began with; None: it begins.
+
     Raises:
+        CheckpointError: If there are to be ImageNet weights and their file is missing or does not fit.
         ConfigError: If a phase cannot be trained, or there is nothing to learn from a data set.
         ShapeError: If the input is not a multiple of the network's divisor.
     """
-    learnable = rehearse(config)
+    network_config: Any = config.network_config
+    if state is not None:
+        network_config = state['network_config']
+    elif checkpoint is not None:
+        network_config = checkpoint.network.config
+    network = build_network(config.network, CITYSCAPES_11_3, network_config, config.input_spec)
+    if config.imagenet_weights and state is None:
+        load_imagenet_weights(network, config.imagenet_weights)
+    learnable = rehearse(config, network)
     datasets = [open_dataset(data, CITYSCAPES_11_3) for data in config.data]
     with fabric.rank_zero_first(local=True):
         prepared = [

@@ -8,26 +8,27 @@ import torch
 
 from perception.errors import ConfigError
 from perception.interfaces import PerceptionNetwork
-from perception.labels import CITYSCAPES_11_3
-from perception.networks import build_network
 from training.configuration import TrainingConfig
 from training.criterion import Criterion, CriterionConfig
 from training.data.sample import Sample
 from training.phases import Phase, freeze_all_but, weigh_losses
 
 
-def rehearse(config: TrainingConfig) -> list[set[str]]:
-    """Take forward pass and losses of every phase, with random weights.
+def rehearse(config: TrainingConfig, network: PerceptionNetwork) -> list[set[str]]:
+    """Take forward pass and losses of every phase.
+
+    Args:
+        config: The run.
+        network: One like the run's, to be spoiled: its norms see the blank image.
 
     Returns:
         For each phase what its parts can learn from: ``masks``, ``boxes`` or both.
 
     Raises:
-        ConfigError: If there is no such network, configuration of it or part, a part that a phase names has no part in
-            what it learns from, or weights of losses, crop or focus classes do not fit the network.
+        ConfigError: If there is no such part, a part that a phase names has no part in what it learns from, or weights
+            of losses, crop or focus classes do not fit the network.
         ShapeError: If the input is not a multiple of the network's divisor.
     """
-    network = build_network(config.network, CITYSCAPES_11_3, config.network_config, config.input_spec)
     _check_transform(config, network)
     return [_rehearse_phase(network, phase, config.criterion) for phase in config.phases]
 

@@ -46,7 +46,7 @@ def train(config: TrainingConfig, *, resume: bool = False) -> Path:
     with RunFolder(path, values, resume=resume, writes=fabric.global_rank == 0) as folder:
         state = folder.load_state() if resume else None
         checkpoint = load_start(config) if state is None else None
-        datasets = prepare_datasets(config, fabric)
+        datasets = prepare_datasets(config, fabric, checkpoint, None if state is None else state['start'])
         validation = prepare_validation(config)
         if state is None:
             start = prepare_start(config, datasets, checkpoint)

@@ -26,6 +26,7 @@ from safetensors.torch import load_file
 
 from perception.checkpoint import load_checkpoint
 from perception.errors import ConfigError, DatasetError, PerceptionError
+from perception.interfaces import PerceptionNetwork
 from perception.labels import CITYSCAPES_11_3
 from perception.networks import NETWORKS, NetworkEntry, build_network, resolve_config
 from perception.networks.interdependent import InterdependentNetwork
@@ -244,8 +245,18 @@ def _session_of(leader: int) -> set[int]:
 
 
 def test_a_resumed_run_keeps_what_it_began_with(
-    config_file: Path, streets: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    config_file: Path,
+    streets: Path,
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    rehearsed = []
+
+    def noted(config: TrainingConfig, network: PerceptionNetwork) -> list[set[str]]:
+        rehearsed.append(network.config)
+        return rehearse(config, network)
+
     data = tmp_path / 'streets'
     shutil.copytree(streets, data)
     values = json.dumps([{'name': 'cityscapes', 'root': str(data)}])
@@ -254,6 +265,7 @@ def test_a_resumed_run_keeps_what_it_began_with(
     shutil.copy(first / 'last.safetensors', start)
     options = ['--data', values, '--start_from', str(start), '--criterion.segmentation.class_weights', 'balanced']
     config = _config(config_file, *options)
+    monkeypatch.setattr('training.preparation.rehearse', noted)
     _kill_at(config, step=5)
     before = torch.load(tmp_path / 'run' / 'state.pt', weights_only=True)['start']
 
@@ -265,6 +277,7 @@ def test_a_resumed_run_keeps_what_it_began_with(
     assert torch.load(finished / 'state.pt', weights_only=True)['start'] == before
     checkpoint = load_checkpoint(finished / 'last.safetensors')
     assert checkpoint.network.config == load_checkpoint(first / 'last.safetensors').network.config
+    assert rehearsed == [checkpoint.network.config] * 2, 'phases are rehearsed with the network that they will train'
     assert checkpoint.provenance['started_from'] == load_checkpoint(first / 'last.safetensors').provenance
 
 
@@ -319,6 +332,7 @@ def test_a_phase_without_anything_to_learn_is_refused(config_file: Path, streets
         (['--criterion.segmentation.auxiliary_weights', '[0.6]'], '2 auxiliary outputs, got 1'),
         (['--criterion.segmentation.class_weights', '[1, 2]'], '11 classes, got 2'),
         (['--start_from', 'nowhere.safetensors'], 'nowhere.safetensors'),
+        (['--network', 'interdependent', '--network_config', '{}', '--imagenet_weights', 'no.pth'], 'no.pth'),
     ],
 )
 def test_what_a_late_phase_would_fail_on_is_told_before_the_data_is_read(
@@ -332,7 +346,8 @@ def test_what_a_late_phase_would_fail_on_is_told_before_the_data_is_read(
 @pytest.mark.parametrize('network', NETWORKS)
 def test_every_network_can_be_rehearsed(config_file: Path, network: str) -> None:
     balanced = ['--criterion.segmentation.class_weights', 'balanced', '--network_config', '{}']
-    learned = rehearse(_config(config_file, '--network', network, *balanced))
+    config = _config(config_file, '--network', network, *balanced)
+    learned = rehearse(config, build_network(network, CITYSCAPES_11_3, {}, config.input_spec))
     assert learned == [{'masks', 'boxes'}, {'masks'}, {'boxes'}, {'masks', 'boxes'}]
 
 
