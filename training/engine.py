@@ -129,7 +129,7 @@ class Trainer:
         criterion = Criterion(weigh_losses(self.start.criterion, phase), sum_over_processes(self.fabric))
         left = phase.iterations - progress.phase_step
         stream = open_stream(
-            config, self.datasets, self.fabric, start_step=progress.step, stop_step=progress.step + left
+            config, phase, self.datasets, self.fabric, start_step=progress.step, stop_step=progress.step + left
         )
         batches = iter(stream)
         bar.set_description(phase.name)

@@ -32,6 +32,8 @@ class Phase:
         trains: Names of the network's parts that learn, for example ``encoder``, or ``all``.
         segment, detect: Which tasks the forward pass runs.
         w_seg, w_det: Weights of the two losses; None leaves the criterion's own.
+        crop_hw: Height and width of what the augmentation gives; None leaves the transform's own. Crops at first, whole
+            images at last: crops are quick, but large objects are seldom whole in them.
         iterations: Optimizer steps.
         learning_rate: The full rate of its schedule.
     """
@@ -42,6 +44,7 @@ class Phase:
     detect: bool = True
     w_seg: float | None = None
     w_det: float | None = None
+    crop_hw: tuple[int, int] | None = None
     iterations: int
     learning_rate: float
 
@@ -52,6 +55,8 @@ class Phase:
             raise ConfigError(f'Phase {self.name!r} trains {self.trains or "no part"} and must run at least one task.')
         check_weights(f'Phase {self.name!r}: w_seg', self.w_seg or 0)
         check_weights(f'Phase {self.name!r}: w_det', self.w_det or 0)
+        if self.crop_hw and min(self.crop_hw) < 1:
+            raise ConfigError(f'Phase {self.name!r}: crop_hw must be two positive sides; got {self.crop_hw}.')
         if self.iterations < 1 or self.learning_rate <= 0:
             raise ConfigError(
                 f'Phase {self.name!r} needs at least 1 iteration and a positive learning rate; '

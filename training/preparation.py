@@ -27,6 +27,7 @@ from training.data.dataset import SceneDataset
 from training.data.sample import Sample
 from training.data.stream import TrainingStream
 from training.data.transforms import TrainTransform
+from training.phases import Phase
 from training.rehearsal import rehearse
 from training.segmentation_loss import count_pixels, resolve_class_weights
 
@@ -233,14 +234,21 @@ def _require_something_to_learn(
 
 
 def open_stream(
-    config: TrainingConfig, datasets: Sequence[SceneDataset], fabric: Fabric, *, start_step: int, stop_step: int
+    config: TrainingConfig,
+    phase: Phase,
+    datasets: Sequence[SceneDataset],
+    fabric: Fabric,
+    *,
+    start_step: int,
+    stop_step: int,
 ) -> TrainingStream:
-    """The batches of this process for some steps, counted from the start of the run."""
+    """The batches of this process for some steps of a phase, counted from the start of the run."""
     shares = [data.share for data in config.data]
+    transform = replace(config.transform, image_hw=config.image_hw, crop_hw=phase.crop_hw or config.transform.crop_hw)
     return TrainingStream(
         datasets,
         None if None in shares else [share for share in shares if share is not None],
-        TrainTransform(replace(config.transform, image_hw=config.image_hw)),
+        TrainTransform(transform),
         config.seed,
         config.batch_size // fabric.world_size,
         start_step,

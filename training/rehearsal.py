@@ -11,6 +11,7 @@ from perception.interfaces import PerceptionNetwork
 from training.configuration import TrainingConfig
 from training.criterion import Criterion, CriterionConfig
 from training.data.sample import Sample
+from training.data.transforms import TrainTransformConfig
 from training.phases import Phase, freeze_all_but, weigh_losses
 
 
@@ -29,16 +30,12 @@ def rehearse(config: TrainingConfig, network: PerceptionNetwork) -> list[set[str
             of losses, crop or focus classes do not fit the network.
         ShapeError: If the input is not a multiple of the network's divisor.
     """
-    _check_transform(config, network)
+    _check_transform(replace(config.transform, image_hw=config.image_hw), network)
     return [_rehearse_phase(network, phase, config.criterion) for phase in config.phases]
 
 
-def _check_transform(config: TrainingConfig, network: PerceptionNetwork) -> None:
-    transform = replace(config.transform, image_hw=config.image_hw)
-    if any(side % network.divisor for side in transform.crop_hw):
-        raise ConfigError(
-            f'transform.crop_hw: both sides must be multiples of {network.divisor}; got {list(transform.crop_hw)}.'
-        )
+def _check_transform(transform: TrainTransformConfig, network: PerceptionNetwork) -> None:
+    _check_crop('transform', transform.crop_hw, network)
     classes = len(network.labels.segmentation)
     if any(index >= classes for index in transform.focus_classes):
         raise ConfigError(
@@ -46,7 +43,14 @@ def _check_transform(config: TrainingConfig, network: PerceptionNetwork) -> None
         )
 
 
+def _check_crop(name: str, crop_hw: tuple[int, int], network: PerceptionNetwork) -> None:
+    if any(side % network.divisor for side in crop_hw):
+        raise ConfigError(f'{name}.crop_hw: both sides must be multiples of {network.divisor}; got {list(crop_hw)}.')
+
+
 def _rehearse_phase(network: PerceptionNetwork, phase: Phase, config: CriterionConfig) -> set[str]:
+    if phase.crop_hw:
+        _check_crop(f'Phase {phase.name!r}', phase.crop_hw, network)
     weights = weigh_losses(config, phase)
     if weights.segmentation.class_weights == 'balanced':
         weights = replace(weights, segmentation=replace(weights.segmentation, class_weights=()))

@@ -34,8 +34,10 @@ from tests.conftest import TINY_CONFIG
 from tests.training.conftest import PHASES
 from tests.training.data.drawn_layouts import DRAWERS
 from training.configuration import TrainingConfig, parse_arguments
+from training.data.batch import Batch
 from training.engine import Trainer
 from training.errors import TrainingError
+from training.phases import Phase
 from training.rehearsal import rehearse
 from training.run_folder import RunFolder
 from training.staged_train import train
@@ -328,6 +330,11 @@ def test_a_phase_without_anything_to_learn_is_refused(config_file: Path, streets
         (['--image_hw', '[90, 192]'], 'both sides must be multiples of 16'),
         (['--image_hw', '[0, 192]'], 'must be positive'),
         (['--transform.crop_hw', '[50, 64]'], r'crop_hw: both sides must be multiples of 16; got \[50, 64\]'),
+        (
+            ['--phases', json.dumps([PHASES[0], {**PHASES[2], 'crop_hw': [48, 72]}])],
+            r"'detection'.crop_hw: .* got \[48, 72",
+        ),
+        (['--phases', json.dumps([{**PHASES[0], 'crop_hw': [48, 0]}])], "'joint': crop_hw must be two positive sides"),
         (['--transform.focus_classes', '[3, 11]'], 'the network has classes 0 to 10'),
         (['--criterion.segmentation.auxiliary_weights', '[0.6]'], '2 auxiliary outputs, got 1'),
         (['--criterion.segmentation.class_weights', '[1, 2]'], '11 classes, got 2'),
@@ -349,6 +356,21 @@ def test_every_network_can_be_rehearsed(config_file: Path, network: str) -> None
     config = _config(config_file, '--network', network, *balanced)
     learned = rehearse(config, build_network(network, CITYSCAPES_11_3, {}, config.input_spec))
     assert learned == [{'masks', 'boxes'}, {'masks'}, {'boxes'}, {'masks', 'boxes'}]
+
+
+def test_a_phase_may_crop_otherwise(config_file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen = []
+    take = Trainer._step
+
+    def noted(trainer: Trainer, phase: Phase, *rest: Any) -> Any:
+        batch = next(part for part in rest if isinstance(part, Batch))
+        seen.append((phase.name, tuple(batch.images.shape[2:])))
+        return take(trainer, phase, *rest)
+
+    monkeypatch.setattr(Trainer, '_step', noted)
+    phases = json.dumps([PHASES[0], {**PHASES[3], 'name': 'whole', 'crop_hw': [96, 192]}])
+    train(_config(config_file, '--transform.crop_hw', '[64, 96]', '--phases', phases))
+    assert seen == [('joint', (64, 96))] * 3 + [('whole', (96, 192))] * 3
 
 
 def test_broken_weights_replace_no_good_ones(
