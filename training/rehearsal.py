@@ -61,6 +61,7 @@ def _rehearse_phase(network: PerceptionNetwork, phase: Phase, config: CriterionC
     tasks = (('masks', weights.w_seg, losses['segmentation']), ('boxes', weights.w_det, losses['detection']))
     learns_from = {kind for kind, weight, loss in tasks if weight and loss.requires_grad}
     if learns_from and phase.trains != 'all':
+        network.zero_grad(set_to_none=True)  # of the phase before
         losses['total'].backward()
         for part in phase.trains:
             if all(parameter.grad is None for parameter in network.get_submodule(part).parameters()):

@@ -322,7 +322,7 @@ def test_a_phase_without_anything_to_learn_is_refused(config_file: Path, streets
         (['--phases', json.dumps([PHASES[0], {**PHASES[2], 'trains': ['mask_head']}])], 'have no part in what it'),
         (['--phases', json.dumps([{**PHASES[0], 'trains': ['detection_head'], 'w_det': 0}])], 'have no part in what'),
         (
-            ['--phases', json.dumps([{**PHASES[1], 'trains': ['encoder', 'detection_head']}])],
+            ['--phases', json.dumps([PHASES[2], {**PHASES[1], 'trains': ['encoder', 'detection_head']}])],
             "trains 'detection_head', which has",
         ),
         (['--network', 'interdependant'], "did you mean 'interdependent'"),
