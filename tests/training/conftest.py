@@ -7,10 +7,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 import yaml
+from safetensors.torch import load_file
 
 from tests.conftest import TINY_CONFIG
+from training.configuration import TrainingConfig, parse_arguments
 from training.data.synthetic_street import main as draw_streets
+from training.engine import Trainer
+from training.staged_train import train
 
 PHASES = [
     {'name': 'joint', 'iterations': 3, 'learning_rate': 1e-3},
@@ -34,7 +39,7 @@ PHASES = [
 ]
 
 
-@pytest.fixture(scope='module')
+@pytest.fixture(scope='session')
 def streets(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp('streets')
     size = ['--size', '96x192', '--sequence-frames', '4']
@@ -64,3 +69,29 @@ def config_file(streets: Path, tmp_path: Path, tmp_path_factory: pytest.TempPath
     path = tmp_path / 'config.yaml'
     path.write_text(yaml.safe_dump(values))
     return path
+
+
+def read_config(path: Path, *options: str) -> TrainingConfig:
+    """The configuration of a file and options behind it."""
+    config, _ = parse_arguments(['--config', str(path), *options])
+    return config
+
+
+def weights_of(folder: Path) -> dict[str, torch.Tensor]:
+    """The last weights of a run."""
+    return load_file(folder / 'last.safetensors')
+
+
+def lose_run_at(config: TrainingConfig, *, step: int) -> None:
+    """Train until a step, and lose what was not saved."""
+    take = Trainer._step
+
+    def killed(trainer: Trainer, *rest: Any) -> Any:
+        if trainer.progress.step == step:
+            raise KeyboardInterrupt
+        return take(trainer, *rest)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Trainer, '_step', killed)
+        with pytest.raises(KeyboardInterrupt):
+            train(config)

@@ -1,0 +1,160 @@
+"""Steps of a run: what each phase sees and changes, and what stops it with the last good checkpoint intact."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from lightning.fabric import Fabric
+from lightning.fabric.plugins import MixedPrecision
+
+from perception.checkpoint import load_checkpoint
+from tests.training.conftest import PHASES, lose_run_at, read_config, weights_of
+from training.configuration import TrainingConfig
+from training.data.batch import Batch
+from training.engine import Trainer
+from training.errors import TrainingError
+from training.phases import Phase
+from training.staged_train import train
+
+
+def test_phase_three_changes_no_bit_of_the_frozen_parts(config_file: Path, tmp_path: Path) -> None:
+    joint = train(read_config(config_file, '--average_decay', '0', '--phases', json.dumps(PHASES[:1])))
+    options = ['--average_decay', '0', '--phases', json.dumps(PHASES[2:3]), '--output', str(tmp_path / 'detection')]
+    frozen = train(read_config(config_file, *options, '--start_from', str(joint / 'last.safetensors')))
+    before, after = weights_of(joint), weights_of(frozen)
+    changed = {name.split('.')[0] for name in before if not torch.equal(before[name], after[name])}
+    assert changed == {'detection_head'}
+    earlier = load_checkpoint(frozen / 'last.safetensors').provenance['started_from']
+    assert earlier == load_checkpoint(joint / 'last.safetensors').provenance
+
+
+def test_a_phase_may_crop_otherwise(config_file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen = []
+    take = Trainer._step
+
+    def noted(trainer: Trainer, phase: Phase, *rest: Any) -> Any:
+        batch = next(part for part in rest if isinstance(part, Batch))
+        seen.append((phase.name, tuple(batch.images.shape[2:])))
+        return take(trainer, phase, *rest)
+
+    monkeypatch.setattr(Trainer, '_step', noted)
+    phases = json.dumps([PHASES[0], {**PHASES[3], 'name': 'whole', 'crop_hw': [96, 192]}])
+    train(read_config(config_file, '--transform.crop_hw', '[64, 96]', '--phases', phases))
+    assert seen == [('joint', (64, 96))] * 3 + [('whole', (96, 192))] * 3
+
+
+def test_a_head_that_does_not_run_stands_still_in_several_processes(config_file: Path, tmp_path: Path) -> None:
+    phases = json.dumps([{'name': 'masks', 'detect': False, 'iterations': 3, 'learning_rate': 1e-3}])
+    options = ['--config', str(config_file), '--phases', phases, '--average_decay', '0', '--accelerator', 'cpu']
+    alone = train(read_config(config_file, *options[2:]))
+    result = subprocess.run(
+        [sys.executable, 'training/staged_train.py', *options, '--devices', '2', '--output', str(tmp_path / 'two')],
+        capture_output=True,
+        text=True,
+        timeout=100,
+    )
+    assert result.returncode == 0, result.stderr
+    before, after = weights_of(alone), weights_of(tmp_path / 'two')
+    head = [name for name in before if name.startswith('detection_head')]
+    assert head
+    assert all(torch.equal(before[name], after[name]) for name in head)
+
+
+def test_a_loss_that_is_not_a_number_stops_with_its_name(config_file: Path, tmp_path: Path) -> None:
+    phases = json.dumps([{'name': 'joint', 'iterations': 40, 'learning_rate': 1e30}])
+    with pytest.raises(TrainingError, match=r"Phase 'joint', step \d+: .*= (nan|inf)"):
+        train(read_config(config_file, '--phases', phases, '--save_every', '1', '--average_decay', '0'))
+    kept = load_checkpoint(tmp_path / 'run' / 'last.safetensors')
+    assert kept.provenance['step'] >= 1
+
+
+def test_an_infinite_gradient_is_not_applied(
+    config_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Fabric, 'clip_gradients', lambda *_, **__: torch.tensor(float('inf')))
+    with pytest.raises(TrainingError, match='step 0: norm of the gradient = inf'):
+        train(read_config(config_file, '--clip_norm', '1'))
+
+
+def test_broken_weights_replace_no_good_ones(
+    config_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    take = Trainer._step
+
+    def spoiled(trainer: Trainer, *rest: Any) -> Any:
+        result = take(trainer, *rest)
+        if trainer.progress.step == 3:
+            with torch.no_grad():
+                next(trainer.network.parameters()).view(-1)[0] = float('nan')
+        return result
+
+    monkeypatch.setattr(Trainer, '_step', spoiled)
+    with pytest.raises(TrainingError, match=r'step 4: encoder\.\S+ is not finite.*last\.safetensors is intact'):
+        train(read_config(config_file))
+    assert load_checkpoint(tmp_path / 'run' / 'last.safetensors').provenance['step'] == 3
+
+
+def test_a_validation_that_is_not_finite_says_where(
+    config_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    take = Trainer._step
+
+    def spoiled(trainer: Trainer, *rest: Any) -> Any:
+        result = take(trainer, *rest)
+        if trainer.progress.step == 2:
+            assert trainer.average is not None
+            with torch.no_grad():
+                next(trainer.average.module.mask_head.parameters()).fill_(float('nan'))
+        return result
+
+    monkeypatch.setattr(Trainer, '_step', spoiled)
+    said = r"Phase 'joint', step 3: cityscapes-val, \S+: The network gave mask .*last\.safetensors is intact"
+    with pytest.raises(TrainingError, match=said):
+        train(read_config(config_file))
+
+
+def test_processes_do_not_wait_for_one_that_cannot_validate(config_file: Path, streets: Path, tmp_path: Path) -> None:
+    data = tmp_path / 'streets'
+    shutil.copytree(streets, data)
+    *_, last = sorted((data / 'leftImg8bit' / 'val').glob('*/*.png'))
+    last.write_bytes(b'no image')
+    validation = json.dumps([{'name': 'cityscapes', 'root': str(data), 'split': 'val'}])
+    options = ['--config', str(config_file), '--validation', validation, '--devices', '2', '--accelerator', 'cpu']
+    result = subprocess.run(
+        [sys.executable, 'training/staged_train.py', *options], capture_output=True, text=True, timeout=100
+    )
+    assert result.returncode == 1
+    assert last.name in result.stderr
+
+
+def test_scaled_losses_of_half_precision_are_clipped_by_their_true_gradient_and_resumed(
+    config_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def half_precision_fabric(_config: TrainingConfig) -> Fabric:
+        scaler = torch.amp.GradScaler('cpu', init_scale=2.0**12, growth_interval=4)
+        return Fabric(accelerator='cpu', plugins=[MixedPrecision('16-mixed', 'cpu', scaler)])
+
+    monkeypatch.setattr('training.staged_train.build_fabric', half_precision_fabric)
+    phases = json.dumps([{'name': 'joint', 'iterations': 6, 'learning_rate': 1e-3}])
+    options = ['--phases', phases, '--average_decay', '0', '--save_every', '3']
+
+    free = train(read_config(config_file, *options, '--output', str(tmp_path / 'free')))
+    # Far above the gradient's norm, far below that of the gradient of the scaled loss.
+    clipped = train(read_config(config_file, *options, '--clip_norm', '1e5', '--output', str(tmp_path / 'clipped')))
+    weights = weights_of(free)
+    assert all(torch.equal(weights[name], value) for name, value in weights_of(clipped).items())
+
+    killed = read_config(config_file, *options, '--output', str(tmp_path / 'killed'))
+    lose_run_at(killed, step=4)
+    resumed = train(killed, resume=True)
+    assert all(torch.equal(weights[name], value) for name, value in weights_of(resumed).items())
+    scalers = [torch.load(run / 'state.pt', weights_only=True)['precision'] for run in (free, resumed)]
+    assert scalers[0] == scalers[1]
+    assert scalers[0]['scale'] < 2.0**12  # it has met infinite gradients

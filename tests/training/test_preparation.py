@@ -1,0 +1,115 @@
+"""What a run begins with: anchors, class weights, weights of another run, data that can be learned from and scored."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import torch
+
+from perception.checkpoint import load_checkpoint
+from perception.errors import ConfigError
+from perception.interfaces import PerceptionNetwork
+from perception.labels import CITYSCAPES_11_3
+from perception.networks import NETWORKS, NetworkEntry, build_network, resolve_config
+from perception.networks.interdependent import InterdependentNetwork
+from tests.conftest import TINY_CONFIG
+from tests.training.conftest import PHASES, lose_run_at, read_config
+from tests.training.data.drawn_layouts import DRAWERS
+from training.configuration import TrainingConfig
+from training.rehearsal import rehearse
+from training.staged_train import train
+
+
+def test_masks_alone_train_with_the_anchors_of_the_preset(config_file: Path) -> None:
+    config = read_config(config_file, '--phases', json.dumps(PHASES[1:2]))
+    masks_only = replace(config, data=(replace(config.data[0], options={'boxes': False}),), validation=())
+    network = load_checkpoint(train(masks_only) / 'last.safetensors').network
+    preset = build_network('interdependent', CITYSCAPES_11_3, TINY_CONFIG, config.input_spec)
+    assert torch.equal(network.anchors_wh, preset.anchors_wh)
+
+
+def test_as_many_anchors_are_found_as_the_network_has(config_file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    preset = resolve_config('interdependent', {**TINY_CONFIG, 'trident_dilations': (1, 2), 'anchors_wh': [[8, 8]] * 4})
+    monkeypatch.setitem(NETWORKS, 'four', NetworkEntry(network=InterdependentNetwork, config=preset))
+    config = read_config(config_file, '--network', 'four', '--phases', json.dumps(PHASES[:1]))
+    network = load_checkpoint(train(config) / 'last.safetensors').network
+    assert network.anchors_wh.shape == (4, 2)
+    assert len(network.anchors_wh.unique(dim=0)) == 4
+
+
+def test_data_without_annotation_is_refused(config_file: Path, streets: Path, tmp_path: Path) -> None:
+    roots = {'cityscapes': shutil.copytree(streets, tmp_path / 'streets'), 'camvid': tmp_path / 'camvid'}
+    DRAWERS['camvid'](roots['camvid'])
+    for pattern, nothing in (('streets/gtFine/train/*/*_labelIds.png', 0), ('camvid/trainannot/*.png', 255)):
+        for path in tmp_path.glob(pattern):
+            cv2.imwrite(str(path), np.full_like(cv2.imread(str(path), cv2.IMREAD_UNCHANGED), nothing))
+    config = read_config(config_file)
+    for name, message in (
+        ('cityscapes', 'cityscapes-train is not annotated: its 8 images'),
+        ('camvid', r'camvid-train has \d+ masks, and not one labelled pixel'),
+    ):
+        with pytest.raises(ConfigError, match=message):
+            train(replace(config, data=(replace(config.data[0], name=name, root=str(roots[name])),)))
+
+
+def test_another_network_or_size_is_no_start(config_file: Path, tmp_path: Path) -> None:
+    joint = train(read_config(config_file, '--phases', json.dumps(PHASES[:1])))
+    options = ['--start_from', str(joint / 'last.safetensors'), '--output', str(tmp_path / 'next')]
+    with pytest.raises(ConfigError, match=r'holds interdependent at \[96, 192\].*at \[64, 128\]. Set'):
+        train(read_config(config_file, *options, '--image_hw', '[64, 128]'))
+    with pytest.raises(ConfigError, match='train interdependent_small at'):
+        train(read_config(config_file, *options, '--network', 'interdependent_small'))
+    with pytest.raises(ConfigError, match=r'is not what .* was built with'):
+        train(read_config(config_file, *options, '--network_config', '{"trident_dilations": [2]}'))
+    with pytest.raises(ConfigError, match='leave one out'):
+        train(read_config(config_file, *options, '--imagenet_weights', 'torchvision'))
+
+
+def test_a_resumed_run_keeps_what_it_began_with(
+    config_file: Path,
+    streets: Path,
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    rehearsed = []
+
+    def noted(config: TrainingConfig, network: PerceptionNetwork) -> list[set[str]]:
+        rehearsed.append(network.config)
+        return rehearse(config, network)
+
+    data = tmp_path / 'streets'
+    shutil.copytree(streets, data)
+    values = json.dumps([{'name': 'cityscapes', 'root': str(data)}])
+    first = train(read_config(config_file, '--phases', json.dumps(PHASES[:1]), '--output', str(tmp_path / 'first')))
+    start = tmp_path / 'start.safetensors'
+    shutil.copy(first / 'last.safetensors', start)
+    options = ['--data', values, '--start_from', str(start), '--criterion.segmentation.class_weights', 'balanced']
+    config = read_config(config_file, *options)
+    monkeypatch.setattr('training.preparation.rehearse', noted)
+    lose_run_at(config, step=5)
+    before = torch.load(tmp_path / 'run' / 'state.pt', weights_only=True)['start']
+
+    start.unlink()
+    (mask, *_) = (data / 'gtFine' / 'train').glob('*/*_labelIds.png')
+    cv2.imwrite(str(mask), np.full_like(cv2.imread(str(mask), cv2.IMREAD_UNCHANGED), 7))
+    finished = train(config, resume=True)
+    assert 'not what this run began with' in caplog.text
+    assert torch.load(finished / 'state.pt', weights_only=True)['start'] == before
+    checkpoint = load_checkpoint(finished / 'last.safetensors')
+    assert checkpoint.network.config == load_checkpoint(first / 'last.safetensors').network.config
+    assert rehearsed == [checkpoint.network.config] * 2, 'phases are rehearsed with the network that they will train'
+    assert checkpoint.provenance['started_from'] == load_checkpoint(first / 'last.safetensors').provenance
+
+
+def test_the_figure_that_chooses_must_be_measurable(config_file: Path, streets: Path) -> None:
+    for select_by, options in (('mean_ap50', {'boxes': False}), ('mean_iou', {'masks': False})):
+        data = json.dumps([{'name': 'cityscapes', 'root': str(streets), 'split': 'val', 'options': options}])
+        with pytest.raises(ConfigError, match=f'select_by {select_by} cannot be measured on cityscapes-val'):
+            train(read_config(config_file, '--validation', data, '--select_by', select_by))

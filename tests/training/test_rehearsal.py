@@ -1,0 +1,68 @@
+"""Phases are tried before the data is read: what a late one would fail on is told at once."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from perception.errors import ConfigError, PerceptionError
+from perception.labels import CITYSCAPES_11_3
+from perception.networks import NETWORKS, build_network
+from tests.training.conftest import PHASES, read_config
+from training.rehearsal import rehearse
+from training.staged_train import train
+
+
+def test_a_phase_without_anything_to_learn_is_refused(config_file: Path, streets: Path) -> None:
+    data = json.dumps([{'name': 'cityscapes', 'root': str(streets), 'options': {'boxes': False}}])
+    said = "Phase 'detection' has nothing to learn: the data has masks, the phase learns from boxes"
+    with pytest.raises(ConfigError, match=said):
+        train(read_config(config_file, '--data', data))
+    both_tasks = json.dumps([{**PHASES[2], 'segment': True, 'w_seg': None}])
+    with pytest.raises(ConfigError, match=said):
+        train(read_config(config_file, '--data', data, '--phases', both_tasks))
+
+
+@pytest.mark.parametrize(
+    ('options', 'said'),
+    [
+        (['--phases', json.dumps([PHASES[0], {**PHASES[2], 'trains': ['detection_haed']}])], "mean 'detection_head'"),
+        (['--phases', json.dumps([PHASES[0], {**PHASES[2], 'trains': ['mask_head']}])], 'have no part in what it'),
+        (['--phases', json.dumps([{**PHASES[0], 'trains': ['detection_head'], 'w_det': 0}])], 'have no part in what'),
+        (
+            ['--phases', json.dumps([PHASES[2], {**PHASES[1], 'trains': ['encoder', 'detection_head']}])],
+            "trains 'detection_head', which has",
+        ),
+        (['--network', 'interdependant'], "did you mean 'interdependent'"),
+        (['--network_config', '{"stem_width": 0}'], 'stem_width: expected 1 or more'),
+        (['--image_hw', '[90, 192]'], 'both sides must be multiples of 16'),
+        (['--image_hw', '[0, 192]'], 'must be positive'),
+        (['--transform.crop_hw', '[50, 64]'], r'crop_hw: both sides must be multiples of 16; got \[50, 64\]'),
+        (
+            ['--phases', json.dumps([PHASES[0], {**PHASES[2], 'crop_hw': [48, 72]}])],
+            r"'detection'.crop_hw: .* got \[48, 72",
+        ),
+        (['--phases', json.dumps([{**PHASES[0], 'crop_hw': [48, 0]}])], "'joint': crop_hw must be two positive sides"),
+        (['--transform.focus_classes', '[3, 11]'], 'the network has classes 0 to 10'),
+        (['--criterion.segmentation.auxiliary_weights', '[0.6]'], '2 auxiliary outputs, got 1'),
+        (['--criterion.segmentation.class_weights', '[1, 2]'], '11 classes, got 2'),
+        (['--start_from', 'nowhere.safetensors'], 'nowhere.safetensors'),
+        (['--network', 'interdependent', '--network_config', '{}', '--imagenet_weights', 'no.pth'], 'no.pth'),
+    ],
+)
+def test_what_a_late_phase_would_fail_on_is_told_before_the_data_is_read(
+    config_file: Path, monkeypatch: pytest.MonkeyPatch, options: list[str], said: str
+) -> None:
+    monkeypatch.setattr('training.preparation.prepare_cache', None)  # is not reached
+    with pytest.raises(PerceptionError, match=said):
+        train(read_config(config_file, *options))
+
+
+@pytest.mark.parametrize('network', NETWORKS)
+def test_every_network_can_be_rehearsed(config_file: Path, network: str) -> None:
+    balanced = ['--criterion.segmentation.class_weights', 'balanced', '--network_config', '{}']
+    config = read_config(config_file, '--network', network, *balanced)
+    learned = rehearse(config, build_network(network, CITYSCAPES_11_3, {}, config.input_spec))
+    assert learned == [{'masks', 'boxes'}, {'masks'}, {'boxes'}, {'masks', 'boxes'}]
