@@ -61,6 +61,7 @@ $(VENV)/.messages: $(VENV)/.requirements $(MESSAGES)
 $(VENV)/.package: $(VENV)/.messages setup.py pyproject.toml
 	$(UV) pip install --quiet --python $(RUN) --no-deps --editable .
 	@touch $@
+	@echo 'Ready. make demo plays the sample drive; source .venv/bin/activate brings the perception command.'
 
 clean:
 	rm -rf $(VENV) build install log out .pytest_cache .mypy_cache .ruff_cache

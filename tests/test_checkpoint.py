@@ -223,8 +223,12 @@ def test_provenance_must_be_json(network: PerceptionNetwork, tmp_path: Path) -> 
 
 
 def test_missing_file_and_folder_are_refused(tmp_path: Path) -> None:
-    assert 'There is no checkpoint file' in refuse(tmp_path / 'none.safetensors')
-    assert 'There is no checkpoint file' in refuse(tmp_path)
+    for path in (tmp_path / 'none.safetensors', tmp_path):
+        said = refuse(path)
+        assert 'There is no checkpoint file' in said
+        # Some callers take a file only, and each names it otherwise: --checkpoint, --model, model_path, start_from.
+        assert 'model_path' not in said
+        assert 'random weights' not in said
 
 
 @pytest.mark.parametrize('share', [0.0, 1e-6, 1e-5, 1e-3, 0.05, 0.5, 0.999])
@@ -239,13 +243,21 @@ def test_truncated_file_is_refused(share: float, written: Path, tmp_path: Path) 
 
 @pytest.mark.parametrize(
     'content',
-    [b'\x00' * 4096, bytes(range(256)) * 16, b'PK\x03\x04 a zip', b'{"json": 1}'],
-    ids=['zeros', 'all', 'zip', 'json'],
+    [b'\x00' * 4096, bytes(range(256)) * 16, b'PK\x03\x04 a zip', b'{"json": 1}', b'network:\n', b'options:{a: 1}\n'],
+    ids=['zeros', 'all', 'zip', 'json', 'yaml', 'yaml with a brace in the ninth place'],
 )
-def test_junk_is_refused(content: bytes, tmp_path: Path) -> None:
+def test_a_file_of_another_kind_is_not_called_truncated(content: bytes, tmp_path: Path) -> None:
     path = tmp_path / 'junk.safetensors'
     path.write_bytes(content)
-    assert 'not a readable safetensors file' in refuse(path)
+    said = refuse(path)
+    assert f'is no .safetensors file: it begins with {content[:16]!r}' in said
+    assert 'truncated' not in said
+
+
+def test_a_file_whose_header_is_broken_may_be_truncated(tmp_path: Path) -> None:
+    path = tmp_path / 'broken.safetensors'
+    path.write_bytes((40).to_bytes(8, 'little') + b'{"no json' + b' ' * 100)
+    assert 'is not a readable safetensors file' in refuse(path)
 
 
 class Bomb:
@@ -408,7 +420,8 @@ def test_no_model_is_the_shipped_one(
 
 
 def test_model_that_is_neither_is_refused() -> None:
-    with pytest.raises(CheckpointError, match='There is no checkpoint file interdependent_smal'):
+    said = r'There is no checkpoint file interdependent_smal\. Check the path, or give the name of a network'
+    with pytest.raises(CheckpointError, match=said):
         resolve_checkpoint('interdependent_smal')
 
 

@@ -116,12 +116,30 @@ def test_help_of_a_command(command: str, capsys: pytest.CaptureFixture[str]) -> 
     assert f'perception {command}' in capsys.readouterr().out
 
 
+def test_help_of_the_demo_names_the_sample_and_no_path(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run('demo', '--help') == 0
+    shown = ' '.join(capsys.readouterr().out.split())
+    assert 'the sample drive that ships (drawn streets)' in shown
+    assert str(SAMPLE_BAG.parent) not in shown
+    assert 'arithmetic of the network' in shown
+
+
 @pytest.mark.parametrize(
     ('arguments', 'says'),
     [
         ([], 'COMMAND'),
         (['fly'], "invalid choice: 'fly'"),
         (['demo', '--bag', 'a', '--images', 'b'], 'not allowed with argument --bag'),
+        (['demo', '--precison', 'bf16'], "no option --precison: did you mean '--precision'?"),
+        (['demo', '--precison=bf16'], "no option --precison: did you mean '--precision'?"),
+        (['demo', '--image', 'a'], "no option --image: did you mean '--images'?"),
+        (['demo', '--xyz'], 'no option --xyz: '),
+        (['demo', 'a'], 'unrecognized arguments: a'),
+        (['replay', 'a', '--output', 'b', '--over'], 'no option --over'),
+        (['replay-live', 'a', '--min-ap', '0.5'], "no option --min-ap: did you mean '--min-ap50'?"),
+        (['compare', 'a', 'b', '--out', 'c'], "no option --out: did you mean '--output'?"),
+        (['make-bag', 'a', 'b', '--label'], "no option --label: did you mean '--labelled'?"),
+        (['--frobnicate', 'demo'], 'no option --frobnicate: '),
         (['demo', '--rate', '-1'], '--rate: must be a number from 0, got -1'),
         (['demo', '--rate', 'nan'], '--rate: must be a number from 0'),
         (['demo', '--rate', 'inf'], '--rate: must be a number from 0'),

@@ -264,7 +264,7 @@ def test_unknown_encoding_without_cv_bridge(cv_bridge_module) -> None:
     cv_bridge_module(None)
     error = refuse(message('rgb-8', draw(3, 4), 4))
     assert error.reason == 'unsupported_encoding'
-    assert "did you mean 'rgb8'" in str(error)
+    assert "'rgb-8' is not supported: did you mean 'rgb8'? Known are " in str(error)
 
 
 def test_unknown_encoding_through_cv_bridge(cv_bridge_module) -> None:

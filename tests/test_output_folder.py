@@ -6,6 +6,7 @@ import os
 import signal
 import time
 from pathlib import Path
+from typing import IO
 
 import pytest
 
@@ -73,3 +74,27 @@ def test_afterwards_signals_are_what_they_were() -> None:
     with StopRequest():
         assert signal.getsignal(signal.SIGTERM) != before
     assert signal.getsignal(signal.SIGTERM) == before
+
+
+def test_a_folder_that_nothing_was_written_to_goes_again(tmp_path: Path) -> None:
+    own, there, written = tmp_path / 'a' / 'own', tmp_path / 'there', tmp_path / 'written'
+    there.mkdir()
+    for folder in (own, there, written):
+        with claim_folder(folder):
+            if folder is written:
+                (folder / 'report.json').touch()
+    assert not own.exists()
+    assert there.is_dir()
+    assert (written / 'report.json').is_file()
+
+
+def test_a_claim_that_was_given_up_meanwhile_is_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    take = fcntl.flock
+
+    def late(lock: IO[str], how: int) -> None:
+        (tmp_path / 'run' / '.lock').unlink()  # by the run that held it until now
+        take(lock, how)
+
+    monkeypatch.setattr(fcntl, 'flock', late)
+    with pytest.raises(PerceptionError, match='has just given up'), claim_folder(tmp_path / 'run'):
+        pass

@@ -245,7 +245,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
             report.save(path / f'{name}.json')
             print(f'\n{name}\n{format_report(report)}')
         (path / 'effort.json').write_text(json.dumps(effort, indent=1) + '\n')
-        print(f'\n{effort["steps"]:,} steps, {effort["images"]:,} images, {effort["parameters"]:,} parameters.')
+        print(
+            f'\n{effort["steps"]:,} steps, {effort["images"]:,} images, {effort["parameters"]:,} parameters. '
+            f'Weights and reports: {path}'
+        )
     except (PerceptionError, OSError) as error:
         print(f'compare_torchvision: {error}', file=sys.stderr)
         return 1

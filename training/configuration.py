@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
-from itertools import islice
+from dataclasses import asdict, dataclass, field, is_dataclass
+from itertools import islice, pairwise
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args, get_type_hints
 
+import yaml
 from jsonargparse import ArgumentParser
 
-from perception.errors import ConfigError
+from perception.errors import ConfigError, nearest
 from perception.interfaces import InputSpec
 from training.criterion import CriterionConfig
 from training.data.transforms import TrainTransformConfig
@@ -40,7 +41,7 @@ class DataConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class TrainingConfig:
-    """A run. The defaults are the interdependent paper's; what is trained on has none.
+    """A run. The defaults are the interdependent paper's; what is trained on must be named.
 
     Attributes:
         data: What is trained on; several data sets are mixed.
@@ -72,7 +73,7 @@ class TrainingConfig:
         output: The run's folder.
     """
 
-    data: tuple[DataConfig, ...]
+    data: tuple[DataConfig, ...] = ()
     validation: tuple[DataConfig, ...] = ()
     network: str = 'interdependent'
     network_config: dict[str, Any] = field(default_factory=dict)
@@ -104,7 +105,10 @@ class TrainingConfig:
 
     def __post_init__(self) -> None:
         if not self.data or not self.phases:
-            raise ConfigError('A run needs at least one data set and one phase.')
+            raise ConfigError(
+                'A run needs at least one data set (data) and one phase (phases). Name a file by --config: one of '
+                'config/training/, or one of your own as docs/training.md shows.'
+            )
         shares = [data.share for data in self.data]
         if any(share is None for share in shares) and any(share is not None for share in shares):
             raise ConfigError(f'Give every data set of the mixture a share, or none of them; got {shares}.')
@@ -157,14 +161,45 @@ def parse_arguments(arguments: Sequence[str] | None = None) -> tuple[TrainingCon
         The configuration, and whether to resume.
 
     Raises:
-        ConfigError: If a value is out of range. A wrong option or type ends the program with a usage message.
+        ConfigError: If a file has a key that means nothing, or a value is out of range. A wrong option or type ends the
+            program with a usage message.
     """
-    parser = build_parser()
-    values = parser.instantiate(parser.parse_args(_files_first(sys.argv[1:] if arguments is None else arguments)))
+    parser, words = build_parser(), _files_first(sys.argv[1:] if arguments is None else arguments)
+    for word, following in pairwise((*words, '')):
+        if word.startswith('--config'):
+            _check_file(Path(word.partition('=')[2] or following))
+    values = parser.instantiate(parser.parse_args(words))
     fields = {name: getattr(values, name) for name in TrainingConfig.__dataclass_fields__}
     for name in ('data', 'validation', 'phases'):
         fields[name] = tuple(fields[name])
     return TrainingConfig(**fields), bool(values.resume)
+
+
+def _check_file(path: Path) -> None:
+    """Refuse keys that no field has, before the command line's library does in its own words."""
+    try:
+        values = yaml.safe_load(path.read_text())
+    except (OSError, UnicodeDecodeError, yaml.YAMLError):
+        return  # what is wrong with the file itself, the library tells well
+    if isinstance(values, dict):
+        _check_keys(values, TrainingConfig, str(path))
+
+
+def _check_keys(values: Mapping[Any, Any], config: type, place: str) -> None:
+    """Names of fields in mappings and lists of mappings, as deep as there are configurations.
+
+    Raises:
+        ConfigError: If a configuration has no such field.
+    """
+    types = get_type_hints(config)
+    for key, value in values.items():
+        if key not in types:
+            raise ConfigError(f'{place}: there is no field {key!r}: {nearest(str(key), list(types))}')
+        inner = next((kind for kind in (types[key], *get_args(types[key])) if is_dataclass(kind)), None)
+        several = isinstance(value, list)
+        for index, item in enumerate(value if several else [value]):
+            if isinstance(item, dict) and isinstance(inner, type):
+                _check_keys(item, inner, f'{place}, {key}[{index}]' if several else f'{place}, {key}')
 
 
 def _files_first(arguments: Sequence[str]) -> list[str]:

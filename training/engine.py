@@ -34,7 +34,7 @@ from training.phases import Phase, build_optimizer, freeze_all_but, set_training
 from training.preparation import Start, open_stream
 from training.run_folder import LAST, RunFolder, describe_environment
 from training.schedule import learning_rate
-from training.validation import validate
+from training.validation import format_scores, validate
 
 DROPOUT_STREAM = 1
 """Tells the random numbers of dropout apart from those of order and augmentation, which have the same seed."""
@@ -225,9 +225,13 @@ class Trainer:
         except NotFiniteError as error:
             self._give_up(phase, [str(error).rstrip('.')])
         self.folder.log({'step': progress.step, 'phase': phase.name, 'validation': progress.scores})
-        if progress.scores[self.config.select_by] > progress.best:
+        best = progress.scores[self.config.select_by] > progress.best
+        if best:
             progress.best = progress.scores[self.config.select_by]
             self._save_checkpoint('best.safetensors', network, phase)
+        tqdm.write(
+            f'Step {progress.step:,}, {phase.name}: {format_scores(progress.scores)}{"; the best so far" * best}'
+        )
 
     def _keep(self, phase: Phase, optimizer: Optimizer | None) -> None:
         """Save what a killed run goes on from, and the network as it is. All processes wait for the first one: once

@@ -158,6 +158,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog='python -m training.evaluate',
         description='Score a checkpoint on a data set.',
+        allow_abbrev=False,
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,
     )
     parser.add_argument('--checkpoint', default='', help='checkpoint file; empty: the weights that ship')
@@ -166,8 +167,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument('--split', default='val', help='train, val or test')
     parser.add_argument('--options', default='{}', metavar='JSON', help="what the data set's reader takes besides")
     parser.add_argument(
-        '--output', type=Path, help='folder for the report; else out/evaluation/<network>_<data set>-<split>'
+        '--output', type=Path, help='folder for the report; else out/evaluation/<network>@<weights>_<data set>-<split>'
     )
+    parser.add_argument('--overwrite', action='store_true', help='replace the report in --output')
     parser.add_argument('--at', choices=('original', 'network'), default='original', help='size at which to score')
     parser.add_argument('--limit', type=_count, default=0, help='only so many images; 0: all')
     parser.add_argument('--batch', type=_positive, default=1, help='images at a time')
@@ -198,8 +200,10 @@ def _run(options: argparse.Namespace) -> None:
         loss_section(options.losses)  # what is wrong with the file is told before the scoring, not after it
     checkpoint = resolve_checkpoint(options.checkpoint)
     dataset = build_dataset(options.dataset, _root(options), options.split, **parse_options(options.options))
-    output: Path = options.output or Path('out/evaluation') / f'{checkpoint.network.name}_{dataset.name}'
+    output: Path = options.output or Path('out/evaluation') / f'{checkpoint.title}_{dataset.name}'
     _make_folder(output, files=(REPORT, PAGE, OFFICIAL))
+    if (output / REPORT).exists() and not options.overwrite:
+        raise ConfigError(f'{output} holds a report already; name another --output, or give --overwrite.')
     perceiver = Perceiver(
         checkpoint,
         device=options.device,

@@ -204,4 +204,5 @@ def _check_parts(network: PerceptionNetwork, trains: TrainedParts) -> None:
     known = [name for name, _ in network.named_children()]
     for name in () if trains == 'all' else trains:
         if name not in known:
-            raise ConfigError(f'Network {network.name!r} has no part {name!r} to train; {nearest(name, known)}')
+            offered = [part for part, module in network.named_children() if any(True for _ in module.parameters())]
+            raise ConfigError(f'Network {network.name!r} has no part {name!r} to train; {nearest(name, offered)}')

@@ -92,6 +92,13 @@ def prepare_validation(config: TrainingConfig) -> list[SceneDataset]:
         ConfigError: If the figure that chooses the checkpoint cannot be measured on it.
     """
     datasets = [open_dataset(data, CITYSCAPES_11_3) for data in config.validation]
+    trained = {_images_of(data) for data in config.data}
+    for data, dataset in zip(config.validation, datasets, strict=True):
+        if _images_of(data) in trained:
+            LOG.warning(
+                '%s is trained on and validated on: best.safetensors will be what has learned it by heart.',
+                dataset.name,
+            )
     needed = {'mean_iou': (_has_pixels,), 'mean_ap50': (_has_objects,), 'sum': (_has_pixels, _has_objects)}
     kinds = needed[config.select_by]
     # Ends at the first image that has what is needed; only data without it is read to its end.
@@ -102,6 +109,10 @@ def prepare_validation(config: TrainingConfig) -> list[SceneDataset]:
             'another figure or other validation data, or leave validation out.'
         )
     return datasets
+
+
+def _images_of(data: DataConfig) -> tuple[str, Path, str]:
+    return (data.name, Path(data.root).expanduser().resolve(), data.split)
 
 
 def _require_annotation(dataset: SceneDataset) -> None:

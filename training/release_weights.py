@@ -1,9 +1,10 @@
 """Make the weights that ship with this project out of a training's checkpoint: smaller, silent about the machine.
 
-    python -m training.release_weights --checkpoint RUN/best.safetensors --data data
+    python -m training.release_weights --checkpoint RUN/best.safetensors --data data \\
+        --output perception_ws/perception/weights/interdependent_small.safetensors
 
-Writes perception_ws/perception/weights/interdependent_small.safetensors in 16 bit, and a model card beside it: what it
-was trained on, its figures (of the 16-bit file, by training.evaluate's own loop) and what it must not be used for.
+Writes the weights in 16 bit, and a model card beside them: what they were trained on, their figures (of the 16-bit
+file, by training.evaluate's own loop) and what they must not be used for.
 Weights of your own need none of this: node and commands take best.safetensors as it is.
 """
 
@@ -13,6 +14,7 @@ import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import torch
@@ -25,6 +27,7 @@ from perception.pipeline import Perceiver
 from perception.postprocess import PostprocessConfig
 from training.data import build_dataset
 from training.evaluate import SCORE_THRESHOLD, evaluate_dataset
+from training.run_folder import replace_file
 
 JUDGED_ON = (('camvid', 'test'), ('camvid', 'val'), ('driving_boxes', 'test'))
 SOURCES = {
@@ -167,28 +170,29 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Release as the command line says. Returns the exit code."""
     parser = argparse.ArgumentParser(prog='python -m training.release_weights', description=__doc__.split('\n')[0])
     parser.add_argument('--checkpoint', type=Path, required=True, help='best.safetensors of a run')
-    parser.add_argument('--data', type=Path, default=Path('data'), help='folder that holds camvid/ and driving_boxes/')
-    parser.add_argument('--output', type=Path, help=f'default: {SHIPPED_WEIGHTS.name} where the package looks')
+    parser.add_argument(
+        '--data', type=Path, default=Path('data'), help='folder that holds camvid/ and driving_boxes/ (default data)'
+    )
+    parser.add_argument('--output', type=Path, required=True, help='the weights; the card stands beside them as .md')
     options = parser.parse_args(arguments)
-    output: Path = options.output or SHIPPED_WEIGHTS
-    partial = output.with_name(f'{output.name}.partial')
+    output: Path = options.output
     try:
-        checkpoint = load_checkpoint(options.checkpoint)
-        if options.output is None and checkpoint.network.name != output.stem:
-            raise ConfigError(
-                f'{output.name} is of the network {output.stem}, {options.checkpoint} of {checkpoint.network.name}; '
-                'name another file by --output.'
-            )
-        # Beside its place until the card is written: weights without figures are not to ship.
-        released = release(checkpoint, partial)
-        card = model_card(released, judge(released, options.data))
-        output.with_suffix('.md').write_text(card, encoding='utf-8')
-        partial.replace(output)
+        # Elsewhere until the card is written: weights without figures are not to ship.
+        with TemporaryDirectory() as folder:
+            small, checkpoint = Path(folder) / output.name, load_checkpoint(options.checkpoint)
+            if output.resolve() == SHIPPED_WEIGHTS.resolve() and checkpoint.network.name != output.stem:
+                raise ConfigError(
+                    f'{output.name} is of the network {output.stem}, {options.checkpoint} of '
+                    f'{checkpoint.network.name}; name another file by --output.'
+                )
+            released = release(checkpoint, small)
+            card = model_card(released, judge(released, options.data))
+            output.parent.mkdir(parents=True, exist_ok=True)
+            output.with_suffix('.md').write_text(card, encoding='utf-8')
+            replace_file(output, lambda file: file.write(small.read_bytes()))
     except (PerceptionError, OSError) as error:
         print(f'release_weights: {error}', file=sys.stderr)
         return 1
-    finally:
-        partial.unlink(missing_ok=True)
     print(f'{card}\n{output}, {output.stat().st_size / 1e6:.1f} MB')
     return 0
 

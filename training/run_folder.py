@@ -73,6 +73,8 @@ class RunFolder:
         self._tensorboard: SummaryWriter | None = None
         self._first_step = 0
         self._claim = ExitStack()
+        if resume and not (path / CONFIG).exists():
+            raise ConfigError(f'There is no run in {path} to go on with; leave --resume out.')
         if writes:
             self._claim.enter_context(claim_folder(path))
         try:
@@ -111,9 +113,7 @@ class RunFolder:
         path = self.path / CONFIG
         try:
             before = yaml.safe_load(path.read_text())
-        except OSError as error:
-            raise ConfigError(f'There is no run in {self.path} to go on with; leave --resume out.') from error
-        except (yaml.YAMLError, UnicodeDecodeError) as error:
+        except (OSError, yaml.YAMLError, UnicodeDecodeError) as error:
             raise ConfigError(f'{path} cannot be read ({error}); put back what the run wrote.') from error
         if not isinstance(before, dict):
             raise ConfigError(f'{path} holds no configuration; put back what the run wrote.')
@@ -121,9 +121,10 @@ class RunFolder:
         free = ('output', 'cache', 'workers', 'save_every', 'log_every')
         different = [key for key in self._config if key not in free and before.get(key) != self._config[key]]
         if different:
+            told = ', '.join(_difference(key, before.get(key), self._config[key]) for key in different)
             raise ConfigError(
-                f'The run in {self.path} was started with other values of {", ".join(different)}. Take its own '
-                'config.yaml, or start a new run in another --output.'
+                f'The run in {self.path} was started with other values of {told}. Take its own config.yaml, or start '
+                'a new run in another --output.'
             )
 
     def save_state(self, state: dict[str, Any]) -> None:
@@ -201,6 +202,11 @@ class RunFolder:
         if self._tensorboard is not None:
             self._tensorboard.close()
         self._claim.close()
+
+
+def _difference(key: str, before: Any, now: Any) -> str:
+    told = f'{key} ({json.dumps(before, default=str)}, now {json.dumps(now)})'
+    return told if len(told) <= 80 else key
 
 
 def _go_on_from(weights: Path) -> str:

@@ -56,6 +56,8 @@ def train(config: TrainingConfig, *, resume: bool = False) -> Path:
         trainer = Trainer(config, fabric, folder, start, datasets, validation, stop)
         if state is not None:
             trainer.restore(state)
+            if trainer.progress.step == config.iterations:
+                _say(f'All {config.iterations:,} steps were taken before; nothing is left to do.')
         folder.begin()
         folder.forget_after(trainer.progress.step if resume else 0)
         with stop:

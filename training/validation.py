@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from perception.checkpoint import Checkpoint
 from perception.interfaces import PerceptionNetwork
 from perception.metrics import Evaluator
+from perception.metrics.tables import share
 from perception.pipeline import Perceiver
 from perception.postprocess import PostprocessConfig
 from training.data.dataset import SceneDataset
@@ -42,3 +43,9 @@ def validate(
     scores = {name: float(value) for name, value in found.items() if value is not None}
     scores['sum'] = scores.get('mean_iou', 0.0) + scores.get('mean_ap50', 0.0)
     return scores
+
+
+def format_scores(scores: Mapping[str, float]) -> str:
+    """What ``validate`` gave, in words and percent."""
+    titles = {'mean_iou': 'mIoU', 'mean_ap50': 'AP50', 'mean_ap': 'AP50:95'}
+    return ', '.join(f'{title} {share(scores[name])} %' for name, title in titles.items() if name in scores)

@@ -28,6 +28,9 @@ FORMAT_VERSION = 1
 UNTRAINED = 'untrained'
 DEFAULT_NETWORK = 'interdependent_small'
 SHIPPED_WEIGHTS = Path(__file__).parent / 'weights' / f'{DEFAULT_NETWORK}.safetensors'
+_LARGEST_HEADER = 100_000_000
+"""Bytes of JSON that the reader of safetensors takes."""
+_NAME_A_NETWORK = f'give the name of a network for random weights: {", ".join(NETWORKS)}'
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -111,19 +114,13 @@ def load_checkpoint(path: Path | str) -> Checkpoint:
     """
     path = Path(path)
     if not path.is_file():
-        raise CheckpointError(
-            f'There is no checkpoint file {path}. Check the path (parameter model_path), or give the name of a network '
-            f'for random weights: {", ".join(NETWORKS)}.'
-        )
+        raise CheckpointError(f'There is no checkpoint file {path}; expected a .safetensors file. Check the path.')
     try:
         with safe_open(path, framework='pt') as file:
             metadata = file.metadata() or {}
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
     except (SafetensorError, OSError) as error:
-        raise CheckpointError(
-            f'{path} is not a readable safetensors file ({error}); expected one written by save_checkpoint. '
-            'It may be truncated: copy it again.'
-        ) from error
+        raise CheckpointError(_unreadable(path, error)) from error
     description = _description(path, metadata)
     try:
         network = build_network(
@@ -158,9 +155,10 @@ def resolve_checkpoint(model: str) -> Checkpoint:
     if not model and not SHIPPED_WEIGHTS.is_file():
         raise CheckpointError(
             f'The weights that ship with this package are not installed: there is no {SHIPPED_WEIGHTS}. Install the '
-            'package again, name a checkpoint file (parameter model_path, option --model), or give the name of a '
-            f'network for random weights: {", ".join(NETWORKS)}.'
+            f'package again, name a checkpoint file, or {_NAME_A_NETWORK}.'
         )
+    if model and not os.path.isfile(model):
+        raise CheckpointError(f'There is no checkpoint file {model}. Check the path, or {_NAME_A_NETWORK}.')
     return load_checkpoint(model or SHIPPED_WEIGHTS)
 
 
@@ -175,6 +173,25 @@ def untrained_checkpoint(name: str, labels: LabelSpace = CITYSCAPES_11_3, seed: 
 def not_finite(tensors: Mapping[str, torch.Tensor]) -> list[str]:
     """Names of the tensors that hold a NaN or an infinite value."""
     return [name for name, tensor in tensors.items() if tensor.is_floating_point() and not tensor.isfinite().all()]
+
+
+def _unreadable(path: Path, error: Exception) -> str:
+    """Why a file is no checkpoint. Safetensors begin with the length of a JSON document, in 8 bytes, and then that."""
+    try:
+        with path.open('rb') as file:
+            start = file.read(16)
+    except OSError:
+        start = b''
+    length, document = int.from_bytes(start[:8], 'little'), start[8:9]
+    if len(start) >= 8 and (length > _LARGEST_HEADER or document not in (b'', b'{')):
+        return (
+            f'{path} is no .safetensors file: it begins with {start!r}; expected one written by save_checkpoint, '
+            "such as a training's best.safetensors: name that."
+        )
+    return (
+        f'{path} is not a readable safetensors file ({error}); expected one written by save_checkpoint. '
+        'It may be truncated: copy it again.'
+    )
 
 
 def _description(path: Path, metadata: dict[str, str]) -> dict[str, Any]:

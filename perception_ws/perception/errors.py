@@ -52,9 +52,9 @@ class MissingDependencyError(PerceptionError):
 
 
 def nearest(word: str, known: list[str]) -> str:
-    """Text for an error about an unknown word: the nearest known one first, then all of them."""
+    """Text for an error about an unknown word, to go on after a colon: the nearest known one, then all of them."""
     from difflib import get_close_matches
 
     close = get_close_matches(word, known, n=1)
-    hint = f'did you mean {close[0]!r}? ' if close else ''
-    return f'{hint}Known: {", ".join(sorted(known))}.'
+    begin = f'did you mean {close[0]!r}? Known' if close else 'known'
+    return f'{begin} are {", ".join(sorted(known))}.' if known else 'none is known.'

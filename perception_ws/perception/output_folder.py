@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import fcntl
+import os
 import signal
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from fnmatch import fnmatch
 from pathlib import Path
 from types import FrameType
@@ -24,9 +25,12 @@ SAME_S = 1.0
 def claim_folder(folder: Path) -> Iterator[None]:
     """Make a folder, and keep other runs out of it; a killed run's claim ends with its process.
 
+    A folder that was not there before, and that nothing was written to, is removed again.
+
     Raises:
         PerceptionError: If another run is writing there, nobody can, or the file system has no locks.
     """
+    was_there = folder.exists()
     try:
         folder.mkdir(parents=True, exist_ok=True)
         lock = (folder / '.lock').open('w')
@@ -44,7 +48,15 @@ def claim_folder(folder: Path) -> Iterator[None]:
                 f'Cannot lock --output {folder} against other runs: {error}. Its file system may have no locks, as NFS '
                 'without a lock service; choose a folder on a local disk.'
             ) from error
-        yield
+        if os.fstat(lock.fileno()).st_nlink == 0:
+            raise PerceptionError(f'Another run has just given up {folder}; try again.')
+        try:
+            yield
+        finally:
+            with suppress(OSError):  # what cannot be tidied up is not worth failing for
+                if not was_there and os.listdir(folder) == ['.lock']:
+                    (folder / '.lock').unlink()
+                    folder.rmdir()
 
 
 def keep_apart(folder: Path, source: Path, *written: str) -> None:

@@ -99,13 +99,14 @@ def test_unknown_options_are_refused(name: str) -> None:
 
 
 def test_unknown_backend_names_the_nearest() -> None:
-    with pytest.raises(ConfigError, match=r"Unknown backend 'eagre': did you mean 'eager'\? Known: .*eager"):
+    with pytest.raises(ConfigError, match=r"Unknown backend 'eagre': did you mean 'eager'\? Known are .*eager"):
         build_backend('eagre', draw_network())
 
 
 def test_nearest_names_all_when_nothing_is_near() -> None:
-    assert nearest('xyz', ['onnx', 'eager']) == 'Known: eager, onnx.'
-    assert nearest('onx', ['onnx', 'eager']) == "did you mean 'onnx'? Known: eager, onnx."
+    assert nearest('xyz', ['onnx', 'eager']) == 'known are eager, onnx.'
+    assert nearest('onx', ['onnx', 'eager']) == "did you mean 'onnx'? Known are eager, onnx."
+    assert nearest('xyz', []) == 'none is known.'
 
 
 def test_a_network_in_training_is_put_into_evaluation() -> None:
@@ -127,7 +128,7 @@ def test_bfloat16_is_near(network: PerceptionNetwork) -> None:
 
 
 def test_unknown_precision_names_the_known_ones() -> None:
-    with pytest.raises(ConfigError, match=r"Unknown precision 'bf61': did you mean 'bf16'\? Known: bf16, fp16, fp32"):
+    with pytest.raises(ConfigError, match=r"Unknown precision 'bf61': did you mean 'bf16'\? Known are bf16, fp16"):
         EagerBackend(draw_network(), device='cpu', precision='bf61')
     assert set(PRECISIONS) == {'fp32', 'bf16', 'fp16'}
 

@@ -47,7 +47,7 @@ def test_folder_in_counting_order_with_gaps_for_unreadable_files(tmp_path: Path)
     (tmp_path / 'notes.txt').write_text('no image')
     (tmp_path / 'folder.png').mkdir()
     reports = []
-    source = open_frames(tmp_path, rate_hz=4, on_skip=lambda stamp_ns, error: reports.append((stamp_ns, error.reason)))
+    source = open_frames(tmp_path, rate_hz=4, on_skip=lambda stamp_ns, error: reports.append((stamp_ns, error)))
     assert isinstance(source, ImageFrames)
     assert source.frame_count == 6
     assert source.frame_rate_hz == 4
@@ -58,7 +58,9 @@ def test_folder_in_counting_order_with_gaps_for_unreadable_files(tmp_path: Path)
         ]  # fmt: skip
         assert [frame.stamp_ns for frame in frames] == [0, 250_000_000, 1_000_000_000, 1_250_000_000]
         assert source.skipped == {'undecodable': 1, 'truncated': 1}
-    assert reports == [(500_000_000, 'undecodable'), (750_000_000, 'truncated')] * 2
+    found = [(stamp_ns, error.reason) for stamp_ns, error in reports]
+    assert found == [(500_000_000, 'undecodable'), (750_000_000, 'truncated')] * 2
+    assert "A picture of 4 bytes (file 'frame_3.jpg') begins with" in str(reports[0][1])
     np.testing.assert_array_equal(frames[1].image_rgb, draw_frame(2).image_rgb)
     assert frames[1].image_rgb.shape == (30, 41, 3)
     assert frames[1].image_rgb.flags.c_contiguous

@@ -144,7 +144,7 @@ def test_mistakes_of_the_caller(tmp_path: Path) -> None:
         writer.write_jpeg('/a', draw_frame(0))
         with pytest.raises(RecordingError, match='holds sensor_msgs/msg/CompressedImage'):
             writer.write_image('/a', draw_frame(0))
-        with pytest.raises(RecordingError, match="did you mean 'sensor_msgs/msg/CameraInfo'"):
+        with pytest.raises(RecordingError, match="pass its definition; did you mean 'sensor_msgs/msg/CameraInfo'"):
             writer.create('sensor_msgs/msg/CamraInfo')
 
 

@@ -2,13 +2,18 @@
 
 import fcntl
 import json
+import os
+import signal
 import subprocess
 from pathlib import Path
 
 import cv2
 import pytest
 
-from tests.ros.command_process import interrupt_at_four_frames, run_command
+from perception.bag.frames import open_frames
+from perception.errors import RecordingError
+from perception.ros.demo import UNFINISHED, DemoOptions, run_demo
+from tests.ros.command_process import command_process, interrupt_at_four_frames, read_until, run_command
 from tests.ros.user_node import draw_image
 
 pytestmark = pytest.mark.ros
@@ -16,6 +21,25 @@ pytestmark = pytest.mark.ros
 
 def _run_demo(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
     return run_command('demo', *arguments)
+
+
+def _draw_images(folder: Path, count: int = 6) -> Path:
+    folder.mkdir()
+    for index in range(count):
+        cv2.imwrite(str(folder / f'{index}.png'), draw_image(seed=index))
+    return folder
+
+
+def _earlier_demo(output: Path) -> dict[str, bytes]:
+    """What an earlier demo might have left in its folder."""
+    output.mkdir()
+    for name in ('overlay_000000.jpg', 'overlay_000059.jpg', 'overlay.mp4', 'node.log', 'summary.json'):
+        (output / name).write_text(f'earlier {name}')
+    return _content(output)
+
+
+def _content(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in folder.iterdir() if path.name not in ('.lock', UNFINISHED)}
 
 
 def test_every_frame_of_a_folder_is_answered(tiny_checkpoint_path: Path, tmp_path: Path) -> None:
@@ -52,10 +76,72 @@ def test_a_node_that_cannot_start_says_why(tmp_path: Path) -> None:
     cv2.imwrite(str(image), draw_image())
     bad = tmp_path / 'bad.safetensors'
     bad.write_bytes(b'not a checkpoint')
+    earlier = _earlier_demo(tmp_path / 'out')
     result = _run_demo('--images', image, '--model', bad, '--output', tmp_path / 'out')
     assert result.returncode == 1
-    assert 'is not a readable safetensors file' in result.stderr
+    assert 'is no .safetensors file' in result.stderr
     assert 'Traceback' not in result.stderr
+    assert _content(tmp_path / 'out') == earlier
+    log = tmp_path / 'out' / UNFINISHED / 'node.log'
+    assert f'The end of {log}:' in result.stderr
+    assert 'is no .safetensors file' in log.read_text()
+
+
+def test_a_demo_without_frames_costs_no_earlier_one(tiny_checkpoint_path: Path, tmp_path: Path) -> None:
+    image = _draw_images(tmp_path / 'images', 1) / '0.png'
+    image.write_bytes(image.read_bytes()[:100])
+    earlier = _earlier_demo(tmp_path / 'out')
+    result = _run_demo('--images', image, '--model', tiny_checkpoint_path, '--output', tmp_path / 'out')
+    assert result.returncode == 1
+    assert f'No frame was answered; {tmp_path / "out" / UNFINISHED / "node.log"} may say why.' in result.stderr
+    assert f'summary.json and node.log are in {tmp_path / "out" / UNFINISHED}/' in result.stdout
+    assert _content(tmp_path / 'out') == earlier
+
+
+def test_a_killed_demo_costs_no_earlier_one_and_a_finished_one_replaces_it(
+    tiny_checkpoint_path: Path, tmp_path: Path
+) -> None:
+    output = tmp_path / 'out'
+    earlier = _earlier_demo(output)
+    options = ['--images', _draw_images(tmp_path / 'images'), '--model', tiny_checkpoint_path, '--output', output]
+    with command_process('demo', *options, '--rate', 4) as process:
+        read_until(process, '4/6')
+        process.kill()
+    assert _content(output) == earlier
+    result = _run_demo(*options, '--frames', 2, '--no-video')
+    assert result.returncode == 0, result.stderr
+    now = _content(output)
+    assert set(now) == {'overlay_000000.jpg', 'overlay_000001.jpg', 'node.log', 'summary.json'}
+    assert not any(now[name] == earlier.get(name) for name in now)
+    assert not (output / UNFINISHED).exists()
+
+
+def test_a_node_that_dies_leaves_what_had_come(tiny_checkpoint_path: Path, tmp_path: Path) -> None:
+    output = tmp_path / 'out'
+    _earlier_demo(output)
+    options = ['--model', tiny_checkpoint_path, '--output', output, '--rate', 4]
+    with command_process('demo', '--images', _draw_images(tmp_path / 'images'), *options) as process:
+        read_until(process, '3/6')
+        (node,) = Path(f'/proc/{process.pid}/task/{process.pid}/children').read_text().split()
+        os.kill(int(node), signal.SIGKILL)
+        _, stderr = process.communicate(timeout=60)
+    assert process.returncode == 1
+    assert f'camera_node ended with exit code -9. The end of {output / "node.log"}:' in stderr
+    summary = json.loads((output / 'summary.json').read_text())
+    assert not summary['complete']
+    assert str(output / 'node.log') in summary['interrupted_by']
+    assert 'overlay_000059.jpg' not in _content(output)
+
+
+@pytest.mark.parametrize('left', ['report.json', 'results.sqlite', 'drive/results.sqlite'])
+def test_the_folder_of_a_replay_is_refused(left: str, tmp_path: Path) -> None:
+    file = tmp_path / 'replay' / left
+    file.parent.mkdir(parents=True)
+    file.touch()
+    source = open_frames(_draw_images(tmp_path / 'images', 1))
+    with pytest.raises(RecordingError, match=r'replay holds (a report already|an unfinished replay); name another'):
+        run_demo(source, DemoOptions(output=tmp_path / 'replay'))
+    assert {path.name for path in file.parent.iterdir()} - {'.lock'} == {file.name}
 
 
 def test_a_demo_does_not_clear_what_it_plays(tmp_path: Path) -> None:

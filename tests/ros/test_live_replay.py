@@ -84,7 +84,7 @@ def test_a_node_that_cannot_start_says_why(bag: Path, tmp_path: Path) -> None:
     bad.write_bytes(b'not a checkpoint')
     result = _replay(bag, '--model', bad, '--output', tmp_path / 'out')
     assert result.returncode == 1
-    assert 'is not a readable safetensors file' in result.stderr
+    assert 'is no .safetensors file' in result.stderr
 
 
 def test_a_recording_that_is_missing_starts_nothing(tmp_path: Path) -> None:

@@ -179,7 +179,9 @@ def test_command_on_camvid(tiny_checkpoint_path: Path, tmp_path: Path, capsys: p
     assert f'{100 * report.segmentation.mean_iou:.1f}' in printed
     assert 'images/s' in printed
     first = (output / 'report.json').read_bytes()
-    assert main(arguments) == 0
+    assert main(arguments) == 1
+    assert f'{output} holds a report already' in capsys.readouterr().err
+    assert main([*arguments, '--overwrite']) == 0
     assert (output / 'report.json').read_bytes() == first
 
 

@@ -22,6 +22,7 @@ from tests.conftest import TINY_CONFIG
 from tests.training.conftest import PHASES, lose_run_at, read_config
 from tests.training.data.drawn_layouts import DRAWERS
 from training.configuration import TrainingConfig
+from training.preparation import prepare_validation
 from training.rehearsal import rehearse
 from training.staged_train import train
 
@@ -113,3 +114,14 @@ def test_the_figure_that_chooses_must_be_measurable(config_file: Path, streets: 
         data = json.dumps([{'name': 'cityscapes', 'root': str(streets), 'split': 'val', 'options': options}])
         with pytest.raises(ConfigError, match=f'select_by {select_by} cannot be measured on cityscapes-val'):
             train(read_config(config_file, '--validation', data, '--select_by', select_by))
+
+
+def test_validation_on_what_is_trained_on_is_told(
+    config_file: Path, streets: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    config = read_config(config_file, '--phases', json.dumps(PHASES[:1]))
+    prepare_validation(config)
+    assert not caplog.text
+    around = f'{streets}/../{streets.name}'
+    prepare_validation(replace(config, validation=(replace(config.data[0], root=around),)))
+    assert 'cityscapes-train is trained on and validated on' in caplog.text

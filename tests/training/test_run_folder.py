@@ -25,6 +25,7 @@ def test_a_run_that_cannot_start_leaves_its_folder_free(config_file: Path, tmp_p
     assert not (tmp_path / 'run' / 'config.yaml').exists()
     with pytest.raises(ConfigError, match='no run'):
         train(config, resume=True)
+    assert not (tmp_path / 'run').exists()
     train(config)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import re
 import select
 import signal
 import subprocess
@@ -61,9 +62,12 @@ def _wait_for_step(metrics: Path, step: int, process: subprocess.Popen[bytes]) -
         time.sleep(0.01)  # a file gives no event to wait for
 
 
-def test_run_folder_and_checkpoint_describe_the_run(config_file: Path) -> None:
+def test_run_folder_and_checkpoint_describe_the_run(config_file: Path, capsys: pytest.CaptureFixture[str]) -> None:
     config = read_config(config_file)
     folder = train(config)
+    lines = [line for line in capsys.readouterr().out.splitlines() if line.startswith('Step ')]
+    assert len(lines) == 4
+    assert re.match(r'Step 3, joint: mIoU [\d.]+ %, AP50 [\d.]+ %, AP50:95 [\d.]+ %; the best so far$', lines[0])
     names = {path.name for path in folder.iterdir()}
     assert names == {
         '.lock',
@@ -90,8 +94,10 @@ def test_run_folder_and_checkpoint_describe_the_run(config_file: Path) -> None:
 
     with pytest.raises(ConfigError, match='holds a run already'):
         train(config)
-    with pytest.raises(ConfigError, match='other values of batch_size'):
+    with pytest.raises(ConfigError, match=r'other values of batch_size \(2, now 4\)\. Take'):
         train(replace(config, batch_size=4), resume=True)
+    train(config, resume=True)
+    assert 'All 13 steps were taken before; nothing is left to do.' in capsys.readouterr().out
 
     (folder / 'state.pt').unlink()
     with pytest.raises(TrainingError, match=r'state.pt is gone.*--start_from .*last.safetensors'):

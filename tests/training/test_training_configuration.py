@@ -43,3 +43,26 @@ def test_anchors_are_given_or_found(config_file: Path) -> None:
         parse_arguments(given)
     parse_arguments([*given, '--anchors', 'preset'])
     parse_arguments([*given, '--start_from', 'weights.safetensors'])  # whose anchors are held against these
+
+
+@pytest.mark.parametrize(
+    ('before', 'after', 'said'),
+    [
+        ('batch_size:', 'batchsize:', ": there is no field 'batchsize': did you mean 'batch_size'?"),
+        ('iterations: 4', 'iters: 4', r", phases\[2\]: there is no field 'iters': did you mean 'iterations'?"),
+        ('split: val', 'splitt: val', r", validation\[0\]: there is no field 'splitt': did you mean 'split'?"),
+        ('seed:', 'criterion: {segmentation: {hard: 1}}\nseed:', ", criterion, segmentation: .*'hard'"),
+    ],
+)
+def test_a_key_that_means_nothing_is_told_with_its_place(config_file: Path, before: str, after: str, said: str) -> None:
+    text = 'seed: 0\n' + config_file.read_text()
+    assert before in text
+    config_file.write_text(text.replace(before, after, 1))
+    for words in (['--config', str(config_file)], [f'--config={config_file}']):
+        with pytest.raises(ConfigError, match=f'{config_file}{said}'):
+            parse_arguments(words)
+
+
+def test_a_run_names_its_data() -> None:
+    with pytest.raises(ConfigError, match=r'at least one data set .* Name a file by --config'):
+        parse_arguments([])

@@ -15,7 +15,7 @@ from perception.labels import CITYSCAPES_11_3
 from perception.truth import CamVidAnnotations
 from perception.truth.camvid import CAMVID_CLASSES, WEAK_BOX_CLASSES, WEAK_BOXES
 from training.data.dataset import SceneDataset, fingerprint_files
-from training.data.files import read_image, require_files, require_folder
+from training.data.files import read_image, require_file, require_files, require_folder
 from training.data.sample import Sample, annotate
 
 
@@ -48,13 +48,18 @@ class CamVid(SceneDataset):
         self._annotations = CamVidAnnotations(weak_boxes=boxes == 'weak', min_box_area_px=min_box_area_px)
         images = require_folder(self._root / split, 'CamVid images')
         truth = require_folder(self._root / f'{split}annot', 'CamVid annotations')
-        list_path = self._root / f'{split}.txt'
-        require_files([list_path], 'CamVid frame list')
+        list_path = require_file(self._root / f'{split}.txt', 'CamVid frame list')
         lines = list_path.read_text(encoding='utf-8').splitlines()
         stems = [Path(line.split()[0]).stem for line in lines if line.strip()]
         if not stems:
             raise DatasetError(f'{list_path} lists no frames; expected one stem a line.')
         self._frames = [(_find_image(images, stem), truth / f'{stem}.png') for stem in stems]
+        missing = [image for image, _ in self._frames if not image.is_file()]
+        if missing:
+            raise DatasetError(
+                f'{self.name}: neither {missing[0].with_suffix(".jpg")} nor {missing[0].name} exists '
+                f'({len(missing)} of {len(stems)} images are missing). Is the download or the copy complete?'
+            )
         self._files = [file for frame in self._frames for file in frame]
         require_files(self._files, self.name)
 

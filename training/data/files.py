@@ -5,6 +5,7 @@ Shape letters: H W rows and columns.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import cv2
@@ -17,6 +18,14 @@ from perception.image_messages import decode_picture
 from perception.truth.index_maps import is_jpeg, read_picture
 
 _JPEG_END = b'\xff\xd9'
+_SHOWN = 8
+"""Names that an error lists before it only counts."""
+
+
+def list_names(names: Sequence[str]) -> str:
+    """Text for an error: the first names, and how many more there are."""
+    more = f' and {len(names) - _SHOWN} more' if len(names) > _SHOWN else ''
+    return (', '.join(names[:_SHOWN]) or 'nothing') + more
 
 
 def require_folder(folder: Path, purpose: str) -> Path:
@@ -25,11 +34,26 @@ def require_folder(folder: Path, purpose: str) -> Path:
     Raises:
         DatasetError: If it is missing; names the nearest parent that exists and what lies there.
     """
-    if folder.is_dir():
-        return folder
-    parent = next((above for above in folder.parents if above.is_dir()), Path('/'))
-    present = ', '.join(sorted(entry.name for entry in parent.iterdir())[:8]) or 'nothing'
-    raise DatasetError(f'{purpose}: folder {folder} is missing; {parent} holds {present}. Check root and split.')
+    if not folder.is_dir():
+        raise _missing('folder', folder, purpose, 'root and split')
+    return folder
+
+
+def require_file(file: Path, purpose: str, check: str = 'root and split') -> Path:
+    """Return the file, which the settings named in ``check`` lead to.
+
+    Raises:
+        DatasetError: If it is missing; names the nearest parent that exists and what lies there.
+    """
+    if not file.is_file():
+        raise _missing('file', file, purpose, check)
+    return file
+
+
+def _missing(kind: str, path: Path, purpose: str, check: str) -> DatasetError:
+    parent = next((above for above in path.parents if above.is_dir()), Path('/'))
+    present = list_names(sorted(entry.name for entry in parent.iterdir()))
+    return DatasetError(f'{purpose}: {kind} {path} is missing; {parent} holds {present}. Check {check}.')
 
 
 def require_files(files: list[Path], purpose: str) -> None:
@@ -66,7 +90,7 @@ def _read_jpeg(path: Path) -> np.ndarray:
         data = path.read_bytes()
         # Phones and cameras write more behind a picture's end: a depth map, a film. In a recording that is damage.
         end = data.rfind(_JPEG_END)
-        return decode_picture(data[: end + len(_JPEG_END)] if end > 0 else data, path.name).to_rgb()
+        return decode_picture(data[: end + len(_JPEG_END)] if end > 0 else data, 'jpeg').to_rgb()
     except (ImageError, OSError) as error:
         raise DatasetError(
             f'File {path} cannot be decoded; it is truncated or damaged. Copy or download it again. ({error})'

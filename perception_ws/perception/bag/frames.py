@@ -98,7 +98,7 @@ class ImageFrames(FrameSource):
         for index, file in enumerate(self.files):
             stamp_ns = round(index * self._period_ns)
             try:
-                image_rgb = decode_picture(_read_bytes(file), file.name).to_rgb()
+                image_rgb = decode_picture(_read_bytes(file), file.name, 'file').to_rgb()
             except ImageError as error:
                 self._skip(stamp_ns, error)
                 continue

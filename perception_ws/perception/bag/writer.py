@@ -146,7 +146,7 @@ class BagWriter:
         if msgtype not in self._typestore.types:
             package = msgtype.split('/')[0]
             hint = nearest(msgtype, [name for name in self._typestore.types if name.startswith(f'{package}/')])
-            raise RecordingError(f'Message type {msgtype!r} is not registered; pass its definition. {hint}')
+            raise RecordingError(f'Message type {msgtype!r} is not registered: pass its definition; {hint}')
         return self._typestore.types[msgtype]
 
     def _open_writer(self) -> Writer:

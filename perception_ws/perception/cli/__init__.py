@@ -5,12 +5,14 @@ from __future__ import annotations
 import argparse
 import logging
 import os
+import re
 import sys
 from collections.abc import Sequence
+from typing import Any
 
 import perception
 from perception.cli import compare, demo, make_bag, replay, replay_live
-from perception.errors import PerceptionError
+from perception.errors import PerceptionError, nearest
 
 COMMANDS = {'demo': demo, 'replay': replay, 'replay-live': replay_live, 'compare': compare, 'make-bag': make_bag}
 
@@ -50,8 +52,24 @@ def _without_ros(arguments: list[str]) -> list[str]:
     return arguments[: arguments.index('--ros-args')] if '--ros-args' in arguments else arguments
 
 
+class _Parser(argparse.ArgumentParser):
+    """Takes whole names only, and says which one a mistyped option may be. Its sub-commands are parsed by the same."""
+
+    def __init__(self, **settings: Any) -> None:
+        # What an abbreviation means would change with every option that is added.
+        super().__init__(allow_abbrev=False, **settings)
+
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
+        options, unknown = super().parse_known_args(args, namespace)
+        mistyped = [word.partition('=')[0] for word in unknown if word.startswith('--')]
+        if mistyped:
+            known = re.findall(r'--[\w-]+', self.format_usage())
+            self.error(f'There is no option {mistyped[0]}: {nearest(mistyped[0], known)}')
+        return options, unknown
+
+
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog='perception', description='One network that detects and segments.')
+    parser = _Parser(prog='perception', description='One network that detects and segments.')
     parser.add_argument('--version', action='version', version=perception.__version__)
     commands = parser.add_subparsers(dest='command', required=True, metavar='COMMAND')
     for name, module in COMMANDS.items():

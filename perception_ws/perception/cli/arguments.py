@@ -33,7 +33,12 @@ def add_model_options(parser: argparse.ArgumentParser, *, defaults: bool = True)
     )
     parser.add_argument('--backend', default=default('eager'), choices=BACKEND_NAMES, help='how the network is run')
     parser.add_argument('--device', type=device, default=default('auto'), help='auto, cpu, cuda or cuda:N')
-    parser.add_argument('--precision', default=default('fp32'), choices=('fp32', 'bf16', 'fp16'))
+    parser.add_argument(
+        '--precision',
+        default=default('fp32'),
+        choices=('fp32', 'bf16', 'fp16'),
+        help='arithmetic of the network; fp16 needs a GPU',
+    )
     parser.add_argument(
         '--score-threshold', type=share, default=default(0.3), help='lowest score of a reported detection'
     )

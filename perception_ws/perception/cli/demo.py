@@ -15,16 +15,16 @@ HELP = 'play a bag, a folder of images or a video through the real node'
 
 def add_options(demo: argparse.ArgumentParser) -> None:
     """Declare the options."""
-    source = demo.add_mutually_exclusive_group()
-    source.add_argument(
-        '--bag',
-        dest='source',
-        type=Path,
-        default=SAMPLE_BAG,
-        help='a bag: MCAP, sqlite3 or ROS 1 (the three options are one: the kind is seen from the name)',
-    )
-    source.add_argument('--images', dest='source', type=Path, default=SAMPLE_BAG, help='a folder of images, or one')
-    source.add_argument('--video', dest='source', type=Path, default=SAMPLE_BAG, help='a video file')
+    played = demo.add_argument_group(
+        'what is played', 'without any: the sample drive that ships (drawn streets); the kind is seen from the name'
+    ).add_mutually_exclusive_group()
+    for option, metavar, text in (
+        ('--bag', 'BAG', 'a bag: MCAP, sqlite3 or ROS 1'),
+        ('--images', 'FOLDER', 'a folder of images, or one'),
+        ('--video', 'FILE', 'a video file'),
+    ):
+        # The sample is the default of all three together, and of none in the help.
+        played.add_argument(option, dest='source', type=Path, metavar=metavar, default=argparse.SUPPRESS, help=text)
     demo.add_argument('--topic', help='image topic of the bag, where it has several')
     demo.add_argument('--output', type=Path, default=Path('out/demo'), help='folder for pictures, film, summary.json')
     add_model_options(demo)
@@ -52,7 +52,7 @@ def run(options: argparse.Namespace) -> int:
     # The node's process resolves a relative path from the same folder, but its log should name the whole.
     model = os.path.abspath(options.model) if os.path.exists(options.model) else options.model
     summary = run_demo(
-        open_frames(options.source, options.topic),
+        open_frames(getattr(options, 'source', SAMPLE_BAG), options.topic),
         DemoOptions(
             output=options.output,
             model=model,

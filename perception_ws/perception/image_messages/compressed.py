@@ -9,7 +9,7 @@ import array
 import re
 import struct
 from collections.abc import Callable
-from typing import Any, NamedTuple, TypedDict
+from typing import Any, Literal, NamedTuple, TypedDict
 
 import cv2
 import numpy as np
@@ -46,8 +46,8 @@ def decode_compressed_image(message: Any) -> DecodedImage:
     return decode_picture(view_bytes(message.data).tobytes(), name)
 
 
-def decode_picture(data: bytes, format_name: str = '') -> DecodedImage:
-    """Decode the bytes of a picture file; the bytes tell its kind, ``format_name`` only serves the error.
+def decode_picture(data: bytes, name: str = '', name_of: Literal['format', 'file'] = 'format') -> DecodedImage:
+    """Decode the bytes of a picture file; the bytes tell its kind; its format's or file's name only serves the error.
 
     The orientation tag is ignored: calibration and masks belong to the pixels as they are stored.
 
@@ -55,11 +55,11 @@ def decode_picture(data: bytes, format_name: str = '') -> DecodedImage:
         ImageError: With reason ``undecodable`` (empty, junk or damaged), ``truncated`` (no end marker), ``too_large``
             or ``unsupported_compression`` (a format whose size cannot be checked before decoding).
     """
-    what = f'picture of {len(data)} bytes (format {format_name!r})'
+    what = f'picture of {len(data)} bytes ({name_of} {name!r})'
     # Checked before OpenCV sees the bytes: many of its versions fill what a cut JPEG lacks with grey, silently.
     picture = data.rstrip(b'\0')  # senders with fixed buffers pad with zeros
     kind = next((kind for kind in _PICTURE_KINDS if picture.startswith(kind.begin)), None)
-    if kind is None and picture and not re.search('jpe?g|png|^$', format_name.lower()):
+    if kind is None and picture and not re.search('jpe?g|png|^$', name.lower()):
         raise ImageError('unsupported_compression', f'Cannot decode a {what}; publish jpeg or png.')
     if kind is None:
         raise ImageError('undecodable', f'A {what} begins with {data[:8]!r}, which is neither JPEG nor PNG.')

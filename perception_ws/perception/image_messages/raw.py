@@ -146,7 +146,7 @@ def _find_cv_bridge() -> Callable[..., np.ndarray] | str:
 
 
 def _decode_by_cv_bridge(message: Any) -> DecodedImage:
-    known = f'Encoding {str(message.encoding)!r} is not supported ({nearest(str(message.encoding), list(_LAYOUTS))})'
+    known = f'Encoding {str(message.encoding)!r} is not supported: {nearest(str(message.encoding), list(_LAYOUTS))}'
     convert = _find_cv_bridge()
     if isinstance(convert, str):
         raise ImageError('unsupported_encoding', f'{known} Other encodings need a working cv_bridge: {convert}')

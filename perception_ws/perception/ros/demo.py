@@ -6,6 +6,7 @@ written down: overlay pictures, a film, and summary.json with counts, drops, lat
 
 import json
 import os
+import shutil
 import time
 from collections.abc import Callable
 from contextlib import suppress
@@ -21,16 +22,20 @@ from rclpy.signals import SignalHandlerOptions
 from tqdm import tqdm
 
 from perception.bag.source import FrameSource
-from perception.errors import PerceptionError
+from perception.errors import PerceptionError, RecordingError
 from perception.output_folder import STOPPED, StopRequest, claim_folder, keep_apart
+from perception.replay.report import REPORT_FILE
+from perception.replay.run import RESULTS_FILE
 from perception.ros.demo_summary import print_summary, summarise
 from perception.ros.node_process import NodeProcess, isolate_middleware
 from perception.ros.player import ANSWER_TIMEOUT_S, FramePlayer
 from perception.video import VideoWriter
 
 NAMESPACE = '/camera'
-FILM_FILE = 'overlay.mp4'
-_RESULTS = ('overlay_*.jpg', FILM_FILE, 'summary.json')
+FILM_FILE, SUMMARY_FILE, LOG_FILE = 'overlay.mp4', 'summary.json', 'node.log'
+UNFINISHED = '.unfinished_demo'
+"""In the output folder, where a run writes until frames have come back: one that fails costs no earlier results."""
+_RESULTS = (SUMMARY_FILE, 'overlay_*.jpg', FILM_FILE, LOG_FILE)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -100,16 +105,18 @@ def run_demo(source: FrameSource, options: DemoOptions) -> dict[str, Any]:
         The content of summary.json.
 
     Raises:
-        PerceptionError: If the node does not start, or ends while frames are played. What had come until then is kept.
+        PerceptionError: If the output holds a replay, or the node does not start, or ends while frames are played. What
+            had come until then is kept; where nothing had, the results of an earlier demo are.
     """
     output = options.output
-    keep_apart(output, source.path, *_RESULTS)
+    keep_apart(output, source.path, *_RESULTS, UNFINISHED)
     with claim_folder(output):
+        _check_output(output)
         return _run(source, options, output)
 
 
 def _run(source: FrameSource, options: DemoOptions, output: Path) -> dict[str, Any]:
-    _clear(output)
+    unfinished = _begin(output)
     isolate_middleware(os.environ)  # type: ignore[arg-type]
     parameters: dict[str, str | int | float | bool] = {
         'model_path': options.model,
@@ -119,14 +126,14 @@ def _run(source: FrameSource, options: DemoOptions, output: Path) -> dict[str, A
         'score_threshold': options.score_threshold,
         'image_transport': options.transport,
     }
-    book = PictureBook(output, options, source)
+    book = PictureBook(unfinished, options, source)
     # ROS's own handlers would end its context at once, and with it the way to the node's last report.
     rclpy.init(signal_handler_options=SignalHandlerOptions.NO)
     player = FramePlayer(NAMESPACE, on_overlay=book.add)
     try:
         with (
             StopRequest() as stop,
-            NodeProcess(namespace=NAMESPACE, parameters=parameters, log=output / 'node.log') as node,
+            NodeProcess(namespace=NAMESPACE, parameters=parameters, log=unfinished / LOG_FILE) as node,
         ):
 
             def check() -> None:
@@ -150,24 +157,54 @@ def _run(source: FrameSource, options: DemoOptions, output: Path) -> dict[str, A
         book.close()
         player.close()
         rclpy.try_shutdown()
+    folder = output if player.answered() else unfinished
+    interrupted = interrupted.replace(str(unfinished), str(folder))  # names the log
     summary = summarise(player, source, seconds=seconds, pictures=book.pictures, interrupted=interrupted)
-    (output / 'summary.json').write_text(json.dumps(summary, indent=2) + '\n')
-    seen = [*(['pictures'] if book.pictures else []), *([FILM_FILE] if (output / FILM_FILE).exists() else [])]
-    print_summary(summary, output, [*seen, 'summary.json', 'node.log'])
+    (unfinished / SUMMARY_FILE).write_text(json.dumps(summary, indent=2) + '\n')
+    if folder == output:
+        _finish(unfinished, output)
+    seen = [*(['pictures'] if book.pictures else []), *([FILM_FILE] if (folder / FILM_FILE).exists() else [])]
+    print_summary(summary, folder, [*seen, SUMMARY_FILE, LOG_FILE])
     if interrupted and interrupted != STOPPED:
         raise PerceptionError(interrupted)
     if not interrupted and not summary['frames']['answered']:
-        raise PerceptionError(f'No frame was answered; {output / "node.log"} may say why.')
+        raise PerceptionError(f'No frame was answered; {folder / LOG_FILE} may say why.')
     return summary
 
 
-def _clear(output: Path) -> None:
-    """Remove what an earlier demo left in the folder."""
+def _check_output(output: Path) -> None:
+    """A replay keeps its folder to itself; an earlier demo may be replaced."""
+    if (output / REPORT_FILE).exists():
+        raise RecordingError(f'{output} holds a report already; name another --output.')
+    if any(output.glob(RESULTS_FILE)) or any(output.glob(f'*/{RESULTS_FILE}')):
+        raise RecordingError(f'{output} holds an unfinished replay; name another --output.')
+
+
+def _begin(output: Path) -> Path:
+    """An empty folder for this run; what one that failed left there goes."""
+    unfinished = output / UNFINISHED
+    try:
+        if unfinished.exists():
+            shutil.rmtree(unfinished)
+        unfinished.mkdir()
+    except OSError as error:
+        raise PerceptionError(f'Cannot write to --output {output}: {error}') from error
+    return unfinished
+
+
+def _finish(unfinished: Path, output: Path) -> None:
+    """Put a run in the place of an earlier one. Killed in between, it leaves a part of one of them, never of both."""
     try:
         for old in (file for name in _RESULTS for file in output.glob(name)):
             old.unlink(missing_ok=True)
+        # The summary goes first and comes last: where it lies, all that it tells of does.
+        for new in sorted(unfinished.iterdir(), key=lambda file: file.name == SUMMARY_FILE):
+            new.replace(output / new.name)
+        unfinished.rmdir()
     except OSError as error:
-        raise PerceptionError(f'Cannot write to --output {output}: {error}') from error
+        raise PerceptionError(
+            f'Cannot write to --output {output}: {error}. The results are in {unfinished}.'
+        ) from error
 
 
 def _frames_to_play(source: FrameSource, options: DemoOptions) -> int | None:

@@ -84,7 +84,15 @@ def test_a_missing_list_and_a_missing_annotation_are_named(root: Path) -> None:
     with pytest.raises(DatasetError, match=annotation.name):
         CamVid(root, 'train')
     (root / 'train.txt').unlink()
-    with pytest.raises(DatasetError, match=r'train\.txt is missing'):
+    with pytest.raises(DatasetError, match=r'train\.txt is missing; .* holds train, trainannot\. Check root and split'):
+        CamVid(root, 'train')
+
+
+def test_a_missing_image_is_named_with_both_endings(root: Path) -> None:
+    image = sorted((root / 'train').iterdir())[1]
+    image.unlink()
+    expected = rf'neither {image.with_suffix(".jpg")} nor {image.name} exists \(1 of 3 images are missing\)'
+    with pytest.raises(DatasetError, match=expected):
         CamVid(root, 'train')
 
 

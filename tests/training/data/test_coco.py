@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,12 @@ _VOC_COCO = _REAL.with_name('voc_coco_samples') / 'labelme/examples/instance_seg
 def root(tmp_path: Path) -> Path:
     draw_coco(tmp_path)
     return tmp_path
+
+
+def _bad_bbox(bbox: str, annotation: int = 0) -> str:
+    return re.escape(
+        f'annotation {annotation} has bbox {bbox}; expected four finite numbers [left, top, width, height]'
+    )
 
 
 def _edit(root: Path, change: Callable[[dict[str, Any]], object]) -> None:
@@ -78,12 +85,37 @@ def test_a_table_that_does_not_fit_names_the_nearest(root: Path) -> None:
 @pytest.mark.parametrize(
     ('change', 'message'),
     [
-        (lambda content: content['annotations'][0].update(image_id=999), 'annotation 0 names image 999'),
-        (lambda content: content['annotations'][0].update(category_id=99), 'category 99'),
-        (lambda content: content['annotations'][0].update(bbox=[1, 2, -3, 4]), 'annotation 0 has bbox'),
-        (lambda content: content['annotations'][0].update(bbox=[1, 2, 3]), 'not COCO detection JSON'),
-        (lambda content: content.pop('images'), 'not COCO detection JSON'),
-        (lambda content: content['images'][1].update(id=10), 'an id of its own'),
+        (
+            lambda content: content['annotations'][0].update(image_id=999),
+            'annotation 0 names image 999, which the file does not list; expected one of 10, 11, 12',
+        ),
+        (
+            lambda content: content['annotations'][0].update(category_id=99),
+            'annotation 0 names category 99, which .* expected one of 1, 2, 3, 4, 5, 6, 7',
+        ),
+        (lambda content: content['annotations'][0].update(bbox=[1, 2, -3, 4]), _bad_bbox('[1, 2, -3, 4]')),
+        (lambda content: content['annotations'][1].update(id=4, bbox=[1, 2, 3]), _bad_bbox('[1, 2, 3]', 4)),
+        (lambda content: content['annotations'][0].update(bbox=[1, 2, 3, 1e999]), _bad_bbox('[1, 2, 3, inf]')),
+        (lambda content: content['annotations'][0].update(bbox=None), _bad_bbox('None')),
+        (lambda content: content['annotations'][1].pop('bbox'), 'annotation 1 has no bbox; expected four'),
+        (
+            lambda content: content['annotations'][0].pop('image_id'),
+            'annotation 0 has no image_id; expected an integer',
+        ),
+        (lambda content: content['images'][0].pop('width'), 'image 10 has no width; expected its width in pixels'),
+        (lambda content: content['images'][0].update(height='tall'), "image 10 has height 'tall'; expected its height"),
+        (lambda content: content['images'][0].update(file_name=7), 'image 10 has file_name 7; expected the path'),
+        (
+            lambda content: content['images'][1].pop('id'),
+            r'image at position 1 \(from 0\) has no id; expected an integer',
+        ),
+        (lambda content: content['categories'][2].pop('name'), 'category 3 has no name; expected text'),
+        (
+            lambda content: content['annotations'].insert(0, 7),
+            r'annotation at position 0 \(from 0\) is 7; expected an object',
+        ),
+        (lambda content: content.pop('images'), 'not COCO detection JSON: it has no list images'),
+        (lambda content: content['images'][1].update(id=10), 'image 10 is there twice; expected an id of its own'),
         (lambda content: content.update(images=[], annotations=[]), 'at least one'),
     ],
 )
@@ -95,8 +127,27 @@ def test_files_that_contradict_themselves_are_named(
         CocoBoxes(root, 'train')
 
 
-def test_boxes_without_area_are_left_out(root: Path) -> None:
-    _edit(root, lambda content: content['annotations'][0].update(bbox=[70, 2, 3, 4]))
+@pytest.mark.parametrize('annotation_id', [4, None])
+@pytest.mark.parametrize('bbox', [[70, 2, 3, 4], [2, 41, 3, 4], [-4, 2, 3, 4], [2, -5, 3, 4]])
+def test_a_box_wholly_outside_of_its_image_is_named(root: Path, bbox: list[int], annotation_id: int | None) -> None:
+    def move(content: dict[str, Any]) -> None:
+        content['annotations'][1]['bbox'] = bbox
+        if annotation_id is None:
+            del content['annotations'][1]['id']
+        else:
+            content['annotations'][1]['id'] = annotation_id
+
+    _edit(root, move)
+    name = 'annotation at position 1 (from 0)' if annotation_id is None else 'annotation 4'
+    with pytest.raises(DatasetError) as caught:
+        CocoBoxes(root, 'train')
+    path, image = root / 'annotations/instances_train2017.json', root / 'train2017/000.png'
+    assert f'{path}: {name} has bbox {bbox}, wholly outside of its image {image}, which is 40x64' in str(caught.value)
+
+
+@pytest.mark.parametrize('bbox', [[64, 2, 3, 4], [2, -4, 3, 4], [5, 5, 0, 8]])
+def test_boxes_without_area_are_left_out(root: Path, bbox: list[int]) -> None:
+    _edit(root, lambda content: content['annotations'][0].update(bbox=bbox))
     sample = CocoBoxes(root, 'train')[0]
     assert sample.boxes is not None
     assert len(sample.boxes) == 1
@@ -110,7 +161,8 @@ def test_broken_json_is_named(root: Path) -> None:
 
 def test_an_image_of_another_size_is_named(root: Path) -> None:
     write_picture(root / 'train2017/001.png', np.zeros((10, 10, 3), np.uint8))
-    with pytest.raises(DatasetError, match=r'40x64.*001\.png is\s+10x10'):
+    expected = r'train2017\.json states 40x64 .* for the image .*001\.png, but that file is 10x10'
+    with pytest.raises(DatasetError, match=expected):
         CocoBoxes(root, 'train')[1]
 
 

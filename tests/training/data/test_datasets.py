@@ -150,8 +150,21 @@ def test_pictures_outside_of_the_root_have_a_fingerprint(tmp_path: Path) -> None
 @each_dataset
 def test_a_missing_split_says_what_is_there(build: Builder, name: str, tmp_path: Path) -> None:
     build(name)
-    with pytest.raises(DatasetError, match='missing'):
+    there, check = {
+        'cityscapes': ('leftImg8bit holds train', 'root and split'),
+        'camvid': ('camvid holds train, train.txt, trainannot', 'root and split'),
+        'coco': ('annotations holds instances_train2017.json', 'root, split and the option annotations'),
+        'driving_boxes': ('driving_boxes holds images, train.json', 'root, split and the option annotations'),
+    }[name]
+    with pytest.raises(DatasetError, match=f'validation.* is missing; .*{there}. Check {check}'):
         build_dataset(name, tmp_path / name, 'validation')
+
+
+@each_dataset
+def test_a_missing_root_says_what_is_above(build: Builder, name: str, tmp_path: Path) -> None:
+    build(name)
+    with pytest.raises(DatasetError, match=f'nowhere.* is missing; {tmp_path} holds {name}. Check root'):
+        build_dataset(name, tmp_path / 'nowhere', 'train')
 
 
 @pytest.mark.parametrize(
@@ -175,7 +188,7 @@ def test_an_option_of_the_wrong_kind_is_named(
 
 @each_dataset
 def test_an_unknown_option_names_the_nearest(build: Builder, name: str) -> None:
-    with pytest.raises(ConfigError, match=f'{name}.*unknown.*Known: '):
+    with pytest.raises(ConfigError, match=f'{name}.*unknown.*[Kk]nown are '):
         build(name, boxess=True)
 
 

@@ -12,7 +12,7 @@ from perception.errors import DatasetError
 from perception.image_messages import decode_picture
 from perception.truth.index_maps import read_index_map
 from tests.training.data.drawn_layouts import gradient_rgb
-from training.data.files import read_image
+from training.data.files import list_names, read_image
 
 
 @pytest.fixture(params=[3, 1], ids=['colour', 'grey'])
@@ -47,8 +47,15 @@ def test_a_truncated_jpeg_is_named(jpeg: bytes, tmp_path: Path, share: float) ->
     cut = jpeg[: int(share * len(jpeg))]
     for content in (cut, cut + bytes(len(jpeg) - len(cut)), cut + b'\xff\xd9'):
         path.write_bytes(content)
-        with pytest.raises(DatasetError, match=r'picture\.jpg cannot be decoded'):
+        with pytest.raises(DatasetError, match=r'picture\.jpg cannot be decoded') as caught:
             read_image(path)
+        assert "(format 'jpeg')" in str(caught.value), 'the name of a file is no format'
+
+
+def test_a_list_of_names_says_how_many_it_leaves_out() -> None:
+    assert list_names([]) == 'nothing'
+    assert list_names(list('abcdefgh')) == 'a, b, c, d, e, f, g, h'
+    assert list_names(list('abcdefghij')) == 'a, b, c, d, e, f, g, h and 2 more'
 
 
 def test_a_png_is_read_by_opencv(tmp_path: Path) -> None:
