@@ -62,14 +62,15 @@ def contents(output: Path) -> dict[str, bytes]:
     return {str(file.relative_to(output)): file.read_bytes() for file in files}
 
 
-def worker_pids() -> list[int]:
-    """Workers that replay something just now: Ray names a process after its task."""
+def writers_of(file: Path) -> list[int]:
+    """Workers that have a file open: Ray names a process after its task."""
     found = []
-    for folder in Path('/proc').iterdir():
-        if folder.name.isdecimal():
-            with contextlib.suppress(OSError):
-                if (folder / 'cmdline').read_bytes().startswith(b'ray::_replay_there'):
-                    found.append(int(folder.name))
+    for folder in Path('/proc').glob('[0-9]*'):
+        with contextlib.suppress(OSError):
+            if (folder / 'cmdline').read_bytes().startswith(b'ray::_replay_there') and any(
+                open_file.resolve() == file.resolve() for open_file in (folder / 'fd').iterdir()
+            ):
+                found.append(int(folder.name))
     return found
 
 
@@ -101,14 +102,13 @@ def test_a_worker_that_is_killed_costs_a_retry(bags: list[Path], tiny_checkpoint
 
     def kill_one() -> None:
         results = output / 'long_test' / RESULTS_FILE
-        while not over.wait(0.02):
-            # Some frames of the long one are on disk, and only its worker is left.
+        while not killed and not over.wait(0.02):
             wal = results.with_name(f'{RESULTS_FILE}-wal')
-            pids = worker_pids()
-            if wal.exists() and wal.stat().st_size > 50_000 and len(pids) == 1:
-                os.kill(pids[0], signal.SIGKILL)
-                killed.extend(pids)
-                return
+            with contextlib.suppress(OSError):  # a file or a process that is gone meanwhile
+                if wal.stat().st_size > 50_000:  # some frames are on disk
+                    for pid in writers_of(results):
+                        os.kill(pid, signal.SIGKILL)
+                        killed.append(pid)
 
     killer = Thread(target=kill_one)
     killer.start()
