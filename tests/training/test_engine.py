@@ -6,6 +6,7 @@ import json
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -86,35 +87,30 @@ def test_an_infinite_gradient_is_not_applied(
 def test_broken_weights_replace_no_good_ones(
     config_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    take = Trainer._step
-
-    def spoiled(trainer: Trainer, *rest: Any) -> Any:
-        result = take(trainer, *rest)
-        if trainer.progress.step == 3:
-            with torch.no_grad():
-                next(trainer.network.parameters()).view(-1)[0] = float('nan')
-        return result
-
-    monkeypatch.setattr(Trainer, '_step', spoiled)
+    _spoil(monkeypatch, 3, lambda trainer: next(trainer.network.parameters()).view(-1)[:1])
     with pytest.raises(TrainingError, match=r'step 4: encoder\.\S+ is not finite.*last\.safetensors is intact'):
         train(read_config(config_file))
     assert load_checkpoint(tmp_path / 'run' / 'last.safetensors').provenance['step'] == 3
 
 
-def test_a_validation_that_is_not_finite_says_where(
-    config_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def _spoil(monkeypatch: pytest.MonkeyPatch, step: int, weights: Callable[[Any], torch.Tensor]) -> None:
+    """After a step, weights are no numbers."""
     take = Trainer._step
 
     def spoiled(trainer: Trainer, *rest: Any) -> Any:
         result = take(trainer, *rest)
-        if trainer.progress.step == 2:
-            assert trainer.average is not None
+        if trainer.progress.step == step:
             with torch.no_grad():
-                next(trainer.average.module.mask_head.parameters()).fill_(float('nan'))
+                weights(trainer).fill_(float('nan'))
         return result
 
     monkeypatch.setattr(Trainer, '_step', spoiled)
+
+
+def test_a_validation_that_is_not_finite_says_where(
+    config_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _spoil(monkeypatch, 2, lambda trainer: next(trainer.average.module.mask_head.parameters()))
     said = r"Phase 'joint', step 3: cityscapes-val, \S+: The network gave mask .*last\.safetensors is intact"
     with pytest.raises(TrainingError, match=said):
         train(read_config(config_file))
