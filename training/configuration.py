@@ -186,20 +186,21 @@ def _check_file(path: Path) -> None:
 
 
 def _check_keys(values: Mapping[Any, Any], config: type, place: str) -> None:
-    """Names of fields in mappings and lists of mappings, as deep as there are configurations.
+    """Names of fields, in dots too, in mappings and lists of mappings, as deep as there are configurations.
 
     Raises:
         ConfigError: If a configuration has no such field.
     """
     types = get_type_hints(config)
     for key, value in values.items():
-        if key not in types:
-            raise ConfigError(f'{place}: there is no field {key!r}: {nearest(str(key), list(types))}')
-        inner = next((kind for kind in (types[key], *get_args(types[key])) if is_dataclass(kind)), None)
+        name, _, rest = str(key).partition('.')
+        if name not in types:
+            raise ConfigError(f'{place}: there is no field {name!r}: {nearest(name, list(types))}')
+        inner = next((kind for kind in (types[name], *get_args(types[name])) if is_dataclass(kind)), None)
         several = isinstance(value, list)
-        for index, item in enumerate(value if several else [value]):
+        for index, item in enumerate(value if several else [{rest: value} if rest else value]):
             if isinstance(item, dict) and isinstance(inner, type):
-                _check_keys(item, inner, f'{place}, {key}[{index}]' if several else f'{place}, {key}')
+                _check_keys(item, inner, f'{place}, {name}[{index}]' if several else f'{place}, {name}')
 
 
 def _files_first(arguments: Sequence[str]) -> list[str]:

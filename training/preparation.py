@@ -111,8 +111,10 @@ def prepare_validation(config: TrainingConfig) -> list[SceneDataset]:
     return datasets
 
 
-def _images_of(data: DataConfig) -> tuple[str, Path, str]:
-    return (data.name, Path(data.root).expanduser().resolve(), data.split)
+def _images_of(data: DataConfig) -> tuple[object, ...]:
+    """What decides which images a data set holds; other options decide what is read of them."""
+    files = (data.options.get(option) for option in ('annotations', 'images'))
+    return (data.name, Path(data.root).expanduser().resolve(), data.split, *files)
 
 
 def _require_annotation(dataset: SceneDataset) -> None:

@@ -22,7 +22,7 @@ from tests.conftest import TINY_CONFIG
 from tests.training.conftest import PHASES, lose_run_at, read_config
 from tests.training.data.drawn_layouts import DRAWERS
 from training.configuration import TrainingConfig
-from training.preparation import prepare_validation
+from training.preparation import _images_of, prepare_validation
 from training.rehearsal import rehearse
 from training.staged_train import train
 
@@ -122,6 +122,10 @@ def test_validation_on_what_is_trained_on_is_told(
     config = read_config(config_file, '--phases', json.dumps(PHASES[:1]))
     prepare_validation(config)
     assert not caplog.text
+    other = replace(config.data[0], options={'annotations': 'others.json'})
+    assert (
+        _images_of(other) != _images_of(config.data[0]) == _images_of(replace(config.data[0], options={'masks': False}))
+    )
     around = f'{streets}/../{streets.name}'
     prepare_validation(replace(config, validation=(replace(config.data[0], root=around),)))
     assert 'cityscapes-train is trained on and validated on' in caplog.text

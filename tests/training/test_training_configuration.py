@@ -51,6 +51,7 @@ def test_anchors_are_given_or_found(config_file: Path) -> None:
         ('batch_size:', 'batchsize:', ": there is no field 'batchsize': did you mean 'batch_size'?"),
         ('iterations: 4', 'iters: 4', r", phases\[2\]: there is no field 'iters': did you mean 'iterations'?"),
         ('split: val', 'splitt: val', r", validation\[0\]: there is no field 'splitt': did you mean 'split'?"),
+        ('seed:', 'transform.flip: 0\nseed:', ", transform: there is no field 'flip'"),
         ('seed:', 'criterion: {segmentation: {hard: 1}}\nseed:', ", criterion, segmentation: .*'hard'"),
     ],
 )
@@ -61,6 +62,12 @@ def test_a_key_that_means_nothing_is_told_with_its_place(config_file: Path, befo
     for words in (['--config', str(config_file)], [f'--config={config_file}']):
         with pytest.raises(ConfigError, match=f'{config_file}{said}'):
             parse_arguments(words)
+
+
+def test_a_file_may_name_fields_in_dots(config_file: Path) -> None:
+    config_file.write_text('transform.flip_probability: 0.125\n' + config_file.read_text())
+    config, _ = parse_arguments(['--config', str(config_file)])
+    assert config.transform.flip_probability == 0.125
 
 
 def test_a_run_names_its_data() -> None:
