@@ -110,8 +110,10 @@ class Criterion:
         names = (*segmentation_names(config.segmentation), *DETECTION_NAMES)
         terms = {name: torch.zeros((), device=device) for name in names}
         if masked:
-            outputs = [_rows(logits, masked) for logits in (output.mask_logits, *output.auxiliary_mask_logits)]
-            terms |= segmentation_terms(outputs, target, config.segmentation, per_pixel=per_pixel, per_image=per_mask)
+            outputs = (output.mask_logits, *output.auxiliary_mask_logits)
+            terms |= segmentation_terms(
+                outputs, masked, target, config.segmentation, per_pixel=per_pixel, per_image=per_mask
+            )
         if boxed:
             terms |= detection_terms(
                 _detection_rows(output, boxed),
@@ -128,7 +130,7 @@ def _rows(predictions: Tensor, rows: list[int]) -> Tensor:
     """Some images' predictions, at least in float32: sums over an image are beyond half precision."""
     chosen = predictions
     if len(rows) < len(predictions):
-        # Not by indexing, whose gradient is scattered value by value: for masks a twelfth of a training step on a CPU.
+        # Not by indexing, whose gradient a CPU scatters value by value.
         chosen = predictions.index_select(0, send(torch.tensor(rows), predictions.device))
     return chosen.to(torch.promote_types(chosen.dtype, torch.float32))
 

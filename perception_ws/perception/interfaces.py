@@ -77,7 +77,7 @@ class NetworkOutput(NamedTuple):
     box_codes: Tensor | None = None
     """(B, A, 4) raw regression outputs; training only. Losses use these, never an inverse of the decoding."""
     auxiliary_mask_logits: tuple[Tensor, ...] = ()
-    """Each (B, C, H, W), nearest to the output first; training only."""
+    """Each (B, C, h, w) at a stride of its own, nearest to the output first; training only. Losses resize them."""
 
 
 class PerceptionNetwork(nn.Module):

@@ -5,7 +5,6 @@ from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
-import cv2
 import numpy as np
 import pytest
 import torch
@@ -17,7 +16,6 @@ from perception.errors import ConfigError
 from perception.interfaces import InputSpec
 from perception.labels import CITYSCAPES_11_3
 from perception.networks.interdependent import INTERDEPENDENT_SMALL, InterdependentConfig, InterdependentNetwork
-from perception.networks.interdependent.decoder import PyramidLevels
 from perception.networks.interdependent.easpp import Easpp, GlobalContext
 from perception.networks.interdependent.encoder import PreActivationUnit
 from perception.networks.interdependent.trident import TridentUnit
@@ -168,7 +166,7 @@ def test_inner_shapes_are_as_documented() -> None:
     assert maps.joined.stride4.shape == (2, 280, 16, 24)
     assert maps.joined.stride8.shape == (2, 280, 8, 12)
     assert network.mask_head(maps.joined.stride4).shape == (2, 11, 64, 96)
-    assert [x.shape for x in network.mask_head.auxiliary_logits(maps.upsampled, (64, 96))] == [(2, 11, 64, 96)] * 2
+    assert [x.shape for x in network.mask_head.auxiliary_logits(maps.upsampled)] == [(2, 11, 16, 24), (2, 11, 8, 12)]
     head = network.detection_head
     assert head.trident[0](torch.empty(6, 1024, 4, 6, device='meta')).shape == (6, 1024, 4, 6)
     predictions = head(maps.joined, bottleneck)
@@ -284,19 +282,6 @@ def test_dropout_is_at_the_end_of_the_encoder_and_in_front_of_the_trident(kind: 
         layer.register_forward_hook(lambda *args, name=name: dropped.update({name: tuple(args[-1].shape)}))
     network(torch.empty(2, 3, 64, 96, device='meta'))
     assert dropped == places
-
-
-def test_auxiliary_logits_are_enlarged_as_opencv_does() -> None:
-    torch.manual_seed(0)
-    head = build(TINY).mask_head.eval()
-    maps = PyramidLevels(torch.randn(2, 8, 8, 12), torch.randn(2, 8, 4, 6))
-    with torch.no_grad():
-        found = head.auxiliary_logits(maps, (32, 48))
-        small = head.auxiliary_stride4(maps.stride4), head.auxiliary_stride8(maps.stride8)
-    for ours, logits in zip(found, small, strict=True):
-        for image in range(2):
-            expected = cv2.resize(logits[image].permute(1, 2, 0).numpy(), (48, 32), interpolation=cv2.INTER_LINEAR)
-            np.testing.assert_allclose(ours[image].permute(1, 2, 0).numpy(), expected, atol=1e-5)
 
 
 def test_single_image_trains_on_running_statistics() -> None:

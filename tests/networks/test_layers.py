@@ -2,8 +2,6 @@
 
 import math
 
-import cv2
-import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -17,7 +15,6 @@ from perception.networks.layers import (
     deconv_norm,
     dropout,
     initialize_he,
-    resize_bilinear,
 )
 
 
@@ -52,15 +49,6 @@ def test_deconv_norm_enlarges(factor: int) -> None:
         'conv.weight',
         'conv.bias',
     ]
-
-
-def test_resize_bilinear_is_that_of_opencv() -> None:
-    maps = torch.rand(2, 3, 4, 5)
-    resized = resize_bilinear(maps, (16, 21))
-    assert resized.shape == (2, 3, 16, 21)
-    for ours, small in zip(resized, maps, strict=True):
-        expected = cv2.resize(small.permute(1, 2, 0).numpy(), (21, 16), interpolation=cv2.INTER_LINEAR)
-        np.testing.assert_allclose(ours.permute(1, 2, 0).numpy(), expected, atol=1e-5)
 
 
 def test_dropout_of_channels_drops_whole_channels() -> None:

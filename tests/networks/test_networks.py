@@ -43,7 +43,10 @@ def check_shapes(output: NetworkOutput, batch: int, image_hw: tuple[int, int], *
     if training:
         assert output.box_codes is not None
         assert output.box_codes.shape == (batch, predictions, 4)
-        assert [logits.shape for logits in output.auxiliary_mask_logits] == [(batch, CLASSES, *image_hw)] * 2
+        height, width = image_hw
+        assert [logits.shape for logits in output.auxiliary_mask_logits] == [
+            (batch, CLASSES, height // stride, width // stride) for stride in (4, 8)
+        ]
     else:
         assert output.box_codes is None
         assert output.auxiliary_mask_logits == ()

@@ -5,6 +5,7 @@ import math
 import pytest
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from perception.errors import ConfigError
 from training.segmentation_loss import (
@@ -46,7 +47,12 @@ def pixel_losses(logits: Tensor, target: Tensor, weights: tuple[float, ...] = (1
 def compute(outputs: list[Tensor], target: Tensor, config: SegmentationLossConfig) -> dict[str, Tensor]:
     pixels = count_learned_pixels(target, config.hard_share).sum()
     return segmentation_terms(
-        outputs, target, config, per_pixel=1 / pixels.double(), per_image=torch.tensor(1 / len(target))
+        outputs,
+        range(len(target)),
+        target,
+        config,
+        per_pixel=1 / pixels.double(),
+        per_image=torch.tensor(1 / len(target)),
     )
 
 
@@ -120,7 +126,7 @@ def test_a_mask_without_labels_gives_zero_and_finite_gradients() -> None:
     logits = torch.randn(1, CLASSES, 4, 4, requires_grad=True)
     target = torch.full((1, 4, 4), 255, dtype=torch.uint8)
     config = SegmentationLossConfig(dice_weight=1.0, hard_share=0.5)
-    terms = segmentation_terms([logits], target, config, per_pixel=torch.tensor(1.0), per_image=torch.tensor(1.0))
+    terms = segmentation_terms([logits], [0], target, config, per_pixel=torch.tensor(1.0), per_image=torch.tensor(1.0))
     terms['segmentation'].backward()
     assert terms['segmentation'] == 0
     assert logits.grad is not None
@@ -134,6 +140,64 @@ def test_gradients_are_those_of_finite_differences(options: dict[str, object]) -
     (logits,), target = draw(images=1, outputs=1)
     config = SegmentationLossConfig(**options)  # type: ignore[arg-type]
     assert torch.autograd.gradcheck(lambda x: compute([x], target, config)['segmentation'], logits.requires_grad_())
+
+
+@pytest.mark.parametrize('memory_format', [torch.contiguous_format, torch.channels_last])
+@pytest.mark.parametrize(
+    ('dtype', 'tolerance'), [(torch.float64, 1e-12), (torch.float32, 1e-5), (torch.bfloat16, 1e-2)]
+)
+def test_loss_and_gradient_are_those_of_pytorch(
+    dtype: torch.dtype, tolerance: float, memory_format: torch.memory_format
+) -> None:
+    """Of some of a batch's images, of outputs at full size and at others, in all layouts and precisions."""
+    torch.manual_seed(0)
+    target = torch.randint(0, CLASSES, (2, 8, 12), dtype=torch.uint8)
+    target[1, 3:5] = 255
+    config, rows = SegmentationLossConfig(class_weights=(0.5, 2.0, 1.0, 3.0)), [0, 2]
+    outputs = [
+        torch.randn(3, CLASSES, *hw).to(dtype, memory_format=memory_format).requires_grad_()
+        for hw in ((8, 12), (4, 6), (1, 2))
+    ]
+    one = torch.ones((), dtype=dtype)
+    found = segmentation_terms(outputs, rows, target, config, per_pixel=one / 3, per_image=one)
+    found['segmentation'].backward()
+    gradients = [output.grad for output in outputs]
+
+    at_least = torch.promote_types(dtype, torch.float32)
+    weights = torch.tensor(config.class_weights, dtype=at_least)
+    expected = {}
+    for name, output in zip(segmentation_names(config)[1:], outputs, strict=True):
+        output.grad = None
+        resized = F.interpolate(output.to(at_least), (8, 12), mode='bilinear')[rows]
+        expected[name] = F.cross_entropy(resized, target.long(), weights, ignore_index=255, reduction='sum') / 3
+        torch.testing.assert_close(found[name], expected[name].to(found[name].dtype), rtol=tolerance, atol=0)
+    names = segmentation_names(config)[1:]
+    sum(expected[name] * weight for name, weight in zip(names, (1, 0.6, 0.5), strict=True)).backward()
+    for gradient, output in zip(gradients, outputs, strict=True):
+        assert gradient is not None
+        assert gradient.stride() == output.stride()
+        assert (gradient[1] == 0).all()
+        torch.testing.assert_close(
+            gradient, output.grad, rtol=tolerance, atol=tolerance * float(output.grad.abs().max())
+        )
+
+
+def test_the_logits_are_left_as_they_are() -> None:
+    outputs, target = draw()
+    before = [output.clone() for output in outputs]
+    compute(outputs, target, SegmentationLossConfig())
+    for output, copy in zip(outputs, before, strict=True):
+        torch.testing.assert_close(output, copy, rtol=0, atol=0)
+
+
+def test_far_apart_logits_keep_their_loss_finite() -> None:
+    logits = torch.tensor([[[[400.0]], [[0.0]]]], requires_grad=True)
+    target = torch.ones(1, 1, 1, dtype=torch.uint8)
+    loss = compute([logits], target, SegmentationLossConfig())['segmentation']
+    loss.backward()
+    assert loss.item() == 400
+    assert logits.grad is not None
+    assert logits.grad.flatten().tolist() == [1, -1]
 
 
 def test_pixels_are_counted_without_the_unlabelled() -> None:

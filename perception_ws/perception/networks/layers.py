@@ -11,7 +11,6 @@ from typing import Literal
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from perception.errors import ShapeError
 
@@ -73,15 +72,6 @@ def deconv_norm(in_width: int, out_width: int, factor: int, *, norm: bool = True
 def dropout(probability: float, kind: DropoutKind) -> nn.Module:
     """Dropout of single elements or of whole channels."""
     return nn.Dropout(probability) if kind == 'element' else nn.Dropout2d(probability)
-
-
-def resize_bilinear(maps: Tensor, image_hw: tuple[int, int]) -> Tensor:
-    """(B, C, h, w) -> (B, C, H, W), pixel centres aligned as in OpenCV."""
-    resized = F.interpolate(maps, size=image_hw, mode='bilinear', align_corners=False)
-    if resized.requires_grad:
-        # On a CPU the gradient takes a third of the time in this layout, and losses hand it over in the other.
-        resized.register_hook(lambda gradient: gradient.contiguous(memory_format=torch.channels_last))
-    return resized
 
 
 def initialize_he(root: nn.Module) -> None:

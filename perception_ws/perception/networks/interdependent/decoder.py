@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from perception.networks.interdependent.config import InterdependentConfig
 from perception.networks.interdependent.encoder import EncoderFeatures
-from perception.networks.layers import conv_norm, deconv_norm, resize_bilinear
+from perception.networks.layers import conv_norm, deconv_norm
 
 
 class PyramidLevels(NamedTuple):
@@ -76,12 +76,9 @@ class MaskHead(nn.Module):
         """Upsampled map and skip, (B, 280, H/4, W/4) as published -> mask logits (B, C, H, W)."""
         return self.up_stride1(self.class_map(self.stage_stride4(stride4)))
 
-    def auxiliary_logits(self, upsampled: PyramidLevels, image_hw: tuple[int, int]) -> tuple[Tensor, Tensor]:
-        """Logits straight from the upsampled maps, two of (B, C, H, W), stride 4 first."""
-        return (
-            resize_bilinear(self.auxiliary_stride4(upsampled.stride4), image_hw),
-            resize_bilinear(self.auxiliary_stride8(upsampled.stride8), image_hw),
-        )
+    def auxiliary_logits(self, upsampled: PyramidLevels) -> tuple[Tensor, Tensor]:
+        """Logits straight from the upsampled maps, (B, C, H/4, W/4) and (B, C, H/8, W/8)."""
+        return self.auxiliary_stride4(upsampled.stride4), self.auxiliary_stride8(upsampled.stride8)
 
 
 def _two_convolutions(in_width: int, width: int) -> nn.Sequential:

@@ -101,7 +101,7 @@ class InterdependentNetwork(PerceptionNetwork):
                 else bottleneck.new_zeros(images.shape[0], 0, *image_hw)
             ),
             box_codes=predictions.box_codes if self.training else None,
-            auxiliary_mask_logits=self.mask_head.auxiliary_logits(decoded.upsampled, image_hw) if supervised else (),
+            auxiliary_mask_logits=self.mask_head.auxiliary_logits(decoded.upsampled) if supervised else (),
         )
 
     def _detector_levels(self, features: EncoderFeatures, skips: PyramidLevels, decoded: DecoderMaps) -> PyramidLevels:
