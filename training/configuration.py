@@ -112,6 +112,12 @@ class TrainingConfig:
         shares = [data.share for data in self.data]
         if any(share is None for share in shares) and any(share is not None for share in shares):
             raise ConfigError(f'Give every data set of the mixture a share, or none of them; got {shares}.')
+        for phase in self.phases:
+            if phase.shares and len(phase.shares) != len(shares):
+                raise ConfigError(
+                    f'Phase {phase.name!r}: expected a share for each of the {len(shares)} data sets, got '
+                    f'{list(phase.shares)}.'
+                )
         processes = self.devices * self.num_nodes
         if self.batch_size < 1 or processes < 1 or self.batch_size % processes:
             raise ConfigError(f'batch_size {self.batch_size} must be a multiple of the {processes} processes.')
@@ -129,6 +135,11 @@ class TrainingConfig:
         for name in ('workers', 'threads', 'seed'):
             if getattr(self, name) < 0:
                 raise ConfigError(f'{name} must be at least 0, got {getattr(self, name)}.')
+
+    def shares_of(self, phase: Phase) -> tuple[float, ...] | None:
+        """The share of each data set in the draws of a phase; None: every sample has the same."""
+        own = tuple(data.share for data in self.data if data.share is not None)
+        return phase.shares or own or None
 
     @property
     def input_spec(self) -> InputSpec:

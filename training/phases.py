@@ -34,6 +34,8 @@ class Phase:
         w_seg, w_det: Weights of the two losses; None leaves the criterion's own.
         crop_hw: Height and width of what the augmentation gives; None leaves the transform's own. Crops at first, whole
             images at last: crops are quick, but large objects are seldom whole in them.
+        shares: Of each data set in the draws, in their order; empty leaves their own. An image without a mask takes as
+            long as one with a mask: masks first and both at last is more for the same time.
         iterations: Optimizer steps.
         learning_rate: The full rate of its schedule.
     """
@@ -45,6 +47,7 @@ class Phase:
     w_seg: float | None = None
     w_det: float | None = None
     crop_hw: tuple[int, int] | None = None
+    shares: tuple[float, ...] = ()
     iterations: int
     learning_rate: float
 
@@ -57,6 +60,9 @@ class Phase:
         check_weights(f'Phase {self.name!r}: w_det', self.w_det or 0)
         if self.crop_hw and min(self.crop_hw) < 1:
             raise ConfigError(f'Phase {self.name!r}: crop_hw must be two positive sides; got {self.crop_hw}.')
+        check_weights(f'Phase {self.name!r}: shares', *self.shares)
+        if self.shares and not any(self.shares):
+            raise ConfigError(f'Phase {self.name!r}: shares must not all be 0; it would have no image.')
         if self.iterations < 1 or self.learning_rate <= 0:
             raise ConfigError(
                 f'Phase {self.name!r} needs at least 1 iteration and a positive learning rate; '

@@ -235,15 +235,21 @@ def _require_something_to_learn(
     config: TrainingConfig, learnable: Sequence[set[str]], datasets: Sequence[SceneDataset]
 ) -> None:
     """A phase whose task nobody annotated would run to its end without a single step of the optimizer."""
-    masks = any(sample.mask is not None for dataset in datasets for sample in dataset)
-    boxes = any(sample.boxes is not None for dataset in datasets for sample in dataset)
-    present = [name for name, there in (('masks', masks), ('boxes', boxes)) if there]
+    annotated = [_annotated_for(dataset) for dataset in datasets]
     for phase, wanted in zip(config.phases, learnable, strict=True):
+        shares = config.shares_of(phase) or (1.0,) * len(datasets)
+        present = set().union(*(kinds for kinds, share in zip(annotated, shares, strict=True) if share))
         if wanted.isdisjoint(present):
             raise ConfigError(
-                f'Phase {phase.name!r} has nothing to learn: the data has {" and ".join(present)}, the phase learns '
-                f'from {" and ".join(sorted(wanted))}.'
+                f'Phase {phase.name!r} has nothing to learn: its data has {" and ".join(sorted(present))}, the phase '
+                f'learns from {" and ".join(sorted(wanted))}.'
             )
+
+
+def _annotated_for(dataset: SceneDataset) -> set[str]:
+    masks = any(sample.mask is not None for sample in dataset)
+    boxes = any(sample.boxes is not None for sample in dataset)
+    return {name for name, there in (('masks', masks), ('boxes', boxes)) if there}
 
 
 def open_stream(
@@ -256,11 +262,10 @@ def open_stream(
     stop_step: int,
 ) -> TrainingStream:
     """The batches of this process for some steps of a phase, counted from the start of the run."""
-    shares = [data.share for data in config.data]
     transform = replace(config.transform, image_hw=config.image_hw, crop_hw=phase.crop_hw or config.transform.crop_hw)
     return TrainingStream(
         datasets,
-        None if None in shares else [share for share in shares if share is not None],
+        config.shares_of(phase),
         TrainTransform(transform),
         config.seed,
         config.batch_size // fabric.world_size,

@@ -51,6 +51,27 @@ def test_a_phase_may_crop_otherwise(config_file: Path, monkeypatch: pytest.Monke
     assert seen == [('joint', (64, 96))] * 3 + [('whole', (96, 192))] * 3
 
 
+def test_a_phase_may_draw_otherwise(config_file: Path, streets: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: dict[str, set[bool]] = {}
+    take = Trainer._step
+
+    def noted(trainer: Trainer, phase: Phase, *rest: Any) -> Any:
+        batch = next(part for part in rest if isinstance(part, Batch))
+        seen.setdefault(phase.name, set()).update(sample.boxes is None for sample in batch)
+        return take(trainer, phase, *rest)
+
+    monkeypatch.setattr(Trainer, '_step', noted)
+    data = [{'name': 'cityscapes', 'root': str(streets), 'split': 'train', 'share': 1.0}]
+    data.append({**data[0], 'share': 0.0, 'options': {'boxes': False}})
+    phases = [
+        PHASES[0],
+        {**PHASES[3], 'name': 'masks', 'shares': [0, 1]},
+        {**PHASES[3], 'name': 'all', 'shares': [1, 1]},
+    ]
+    train(read_config(config_file, '--data', json.dumps(data), '--phases', json.dumps(phases)))
+    assert seen == {'joint': {False}, 'masks': {True}, 'all': {False, True}}
+
+
 def test_a_head_that_does_not_run_stands_still_in_several_processes(config_file: Path, tmp_path: Path) -> None:
     phases = json.dumps([{'name': 'masks', 'detect': False, 'iterations': 3, 'learning_rate': 1e-3}])
     options = ['--config', str(config_file), '--phases', phases, '--average_decay', '0', '--accelerator', 'cpu']

@@ -17,12 +17,22 @@ from training.staged_train import train
 
 def test_a_phase_without_anything_to_learn_is_refused(config_file: Path, streets: Path) -> None:
     data = json.dumps([{'name': 'cityscapes', 'root': str(streets), 'options': {'boxes': False}}])
-    said = "Phase 'detection' has nothing to learn: the data has masks, the phase learns from boxes"
+    said = "Phase 'detection' has nothing to learn: its data has masks, the phase learns from boxes"
     with pytest.raises(ConfigError, match=said):
         train(read_config(config_file, '--data', data))
     both_tasks = json.dumps([{**PHASES[2], 'segment': True, 'w_seg': None}])
     with pytest.raises(ConfigError, match=said):
         train(read_config(config_file, '--data', data, '--phases', both_tasks))
+
+
+def test_a_phase_whose_shares_leave_nothing_to_learn_is_refused(config_file: Path, streets: Path) -> None:
+    data = [{'name': 'cityscapes', 'root': str(streets)}]
+    data.append({**data[0], 'options': {'boxes': False}})
+    phases = json.dumps([PHASES[0], {**PHASES[2], 'shares': [0, 1]}])
+    with pytest.raises(
+        ConfigError, match="'detection' has nothing to learn: its data has masks, the phase learns from"
+    ):
+        train(read_config(config_file, '--data', json.dumps(data), '--phases', phases))
 
 
 @pytest.mark.parametrize(
@@ -45,6 +55,9 @@ def test_a_phase_without_anything_to_learn_is_refused(config_file: Path, streets
             r"'detection'.crop_hw: .* got \[48, 72",
         ),
         (['--phases', json.dumps([{**PHASES[0], 'crop_hw': [48, 0]}])], "'joint': crop_hw must be two positive sides"),
+        (['--phases', json.dumps([{**PHASES[0], 'shares': [1, 2]}])], 'a share for each of the 1 data sets, got'),
+        (['--phases', json.dumps([{**PHASES[0], 'shares': [0]}])], 'must not all be 0'),
+        (['--phases', json.dumps([{**PHASES[0], 'shares': [-1]}])], "'joint': shares: expected 0 or more, got -1"),
         (['--transform.focus_classes', '[3, 11]'], 'the network has classes 0 to 10'),
         (['--criterion.segmentation.auxiliary_weights', '[0.6]'], '2 auxiliary outputs, got 1'),
         (['--criterion.segmentation.class_weights', '[1, 2]'], '11 classes, got 2'),
