@@ -30,7 +30,7 @@ from training.data.mixture import seed_of
 from training.distributed import any_process, gather_from_processes, sum_over_processes, synchronise_batch_norm
 from training.errors import TrainingError
 from training.meter import Meter
-from training.phases import Phase, build_optimizer, freeze_all_but, set_training_mode, weigh_losses
+from training.phases import Phase, build_optimizer, set_training_mode, weigh_losses
 from training.preparation import Start, open_stream
 from training.run_folder import LAST, RunFolder, describe_environment
 from training.schedule import learning_rate
@@ -118,7 +118,10 @@ class Trainer:
 
     def _train_phase(self, phase: Phase, bar: tqdm[Any]) -> None:
         config, progress, meter = self.config, self.progress, self.meter
-        freeze_all_but(self.network, phase.trains)
+        if phase.freeze_batch_norm and self.average is not None and progress.phase_step == 0:
+            # The network's own running statistics are those of the last ten batches or so.
+            self.network.load_state_dict(self.average.module.state_dict())
+        set_training_mode(self.network, phase)
         optimizer = build_optimizer(self.network, phase, config.optimizer)
         # Set up anew in each phase: the parameters that processes exchange gradients of are other ones.
         module = self.fabric.setup_module(self.network, move_to_device=False)

@@ -36,6 +36,9 @@ class Phase:
             images at last: crops are quick, but large objects are seldom whole in them.
         shares: Of each data set in the draws, in their order; empty leaves their own. An image without a mask takes as
             long as one with a mask: masks first and both at last is more for the same time.
+        freeze_batch_norm: Normalise with the running statistics, those of the averaged network where there is one, and
+            leave them as they are; scales and shifts still learn. What a batch holds then no longer disturbs its images
+            (Wu and Johnson: "Rethinking 'Batch' in BatchNorm").
         iterations: Optimizer steps.
         learning_rate: The full rate of its schedule.
     """
@@ -48,6 +51,7 @@ class Phase:
     w_det: float | None = None
     crop_hw: tuple[int, int] | None = None
     shares: tuple[float, ...] = ()
+    freeze_batch_norm: bool = False
     iterations: int
     learning_rate: float
 
@@ -163,6 +167,10 @@ def freeze_all_but(network: PerceptionNetwork, trains: TrainedParts) -> None:
 def set_training_mode(network: PerceptionNetwork, phase: Phase) -> None:
     """Training mode as the phase wants it; what to call in place of ``network.train()``, after each evaluation."""
     freeze_all_but(network, phase.trains)
+    if phase.freeze_batch_norm:
+        for module in network.modules():
+            if isinstance(module, nn.BatchNorm2d | nn.SyncBatchNorm):
+                module.eval()
 
 
 def build_optimizer(network: PerceptionNetwork, phase: Phase, config: OptimizerConfig | None = None) -> Optimizer:

@@ -12,7 +12,7 @@ from training.configuration import TrainingConfig
 from training.criterion import Criterion, CriterionConfig
 from training.data.sample import Sample
 from training.data.transforms import TrainTransformConfig
-from training.phases import Phase, freeze_all_but, weigh_losses
+from training.phases import Phase, set_training_mode, weigh_losses
 
 
 def rehearse(config: TrainingConfig, network: PerceptionNetwork) -> list[set[str]]:
@@ -54,7 +54,7 @@ def _rehearse_phase(network: PerceptionNetwork, phase: Phase, config: CriterionC
     weights = weigh_losses(config, phase)
     if weights.segmentation.class_weights == 'balanced':
         weights = replace(weights, segmentation=replace(weights.segmentation, class_weights=()))
-    freeze_all_but(network, phase.trains)
+    set_training_mode(network, phase)
     samples = [_blank_sample(2 * network.divisor)] * 2  # a batch norm takes more than one value
     output = network(torch.stack([sample.image for sample in samples]), segment=phase.segment, detect=phase.detect)
     losses = Criterion(weights)(network, output, samples)  # type: ignore[arg-type]

@@ -72,6 +72,19 @@ def test_a_phase_may_draw_otherwise(config_file: Path, streets: Path, monkeypatc
     assert seen == {'joint': {False}, 'masks': {True}, 'all': {False, True}}
 
 
+def test_frozen_batch_norm_goes_on_from_the_average(config_file: Path, tmp_path: Path) -> None:
+    joint = train(read_config(config_file, '--phases', json.dumps(PHASES[:1])))
+    phases = json.dumps([PHASES[0], {**PHASES[3], 'name': 'frozen', 'freeze_batch_norm': True}])
+    options = ['--phases', phases, '--save_every', '4', '--output', str(tmp_path / 'frozen')]
+    frozen = train(read_config(config_file, *options))
+    before, after = weights_of(joint), weights_of(frozen)
+    statistics = {name for name in before if name.endswith(('running_mean', 'running_var'))}
+    assert len(statistics) > 20
+    assert all(torch.equal(before[name], after[name]) for name in statistics)
+    learned = {name for name in before if not torch.equal(before[name], after[name])}
+    assert learned > {name.replace('running_mean', 'weight') for name in statistics if name.endswith('mean')}
+
+
 def test_a_head_that_does_not_run_stands_still_in_several_processes(config_file: Path, tmp_path: Path) -> None:
     phases = json.dumps([{'name': 'masks', 'detect': False, 'iterations': 3, 'learning_rate': 1e-3}])
     options = ['--config', str(config_file), '--phases', phases, '--average_decay', '0', '--accelerator', 'cpu']
