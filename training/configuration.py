@@ -114,9 +114,9 @@ class TrainingConfig:
             raise ConfigError(f'Give every data set of the mixture a share, or none of them; got {shares}.')
         for phase in self.phases:
             if phase.shares and len(phase.shares) != len(shares):
+                names = ', '.join(data.name for data in self.data)
                 raise ConfigError(
-                    f'Phase {phase.name!r}: expected a share for each of the {len(shares)} data sets, got '
-                    f'{list(phase.shares)}.'
+                    f'Phase {phase.name!r}: expected a share for each data set ({names}), got {list(phase.shares)}.'
                 )
         processes = self.devices * self.num_nodes
         if self.batch_size < 1 or processes < 1 or self.batch_size % processes:

@@ -85,6 +85,18 @@ def test_frozen_batch_norm_goes_on_from_the_average(config_file: Path, tmp_path:
     assert learned > {name.replace('running_mean', 'weight') for name in statistics if name.endswith('mean')}
 
 
+@pytest.mark.parametrize('step', [3, 5])
+def test_a_run_that_is_lost_with_frozen_batch_norm_ends_the_same(config_file: Path, tmp_path: Path, step: int) -> None:
+    """At the first step of the phase, which takes over the average, and within it."""
+    phases = json.dumps([PHASES[0], {**PHASES[3], 'name': 'frozen', 'freeze_batch_norm': True}])
+    whole = train(read_config(config_file, '--phases', phases))
+    config = read_config(config_file, '--phases', phases, '--output', str(tmp_path / 'lost'))
+    lose_run_at(config, step=step)
+    resumed = train(config, resume=True)
+    expected, found = weights_of(whole), weights_of(resumed)
+    assert all(torch.equal(expected[name], found[name]) for name in expected)
+
+
 def test_a_head_that_does_not_run_stands_still_in_several_processes(config_file: Path, tmp_path: Path) -> None:
     phases = json.dumps([{'name': 'masks', 'detect': False, 'iterations': 3, 'learning_rate': 1e-3}])
     options = ['--config', str(config_file), '--phases', phases, '--average_decay', '0', '--accelerator', 'cpu']

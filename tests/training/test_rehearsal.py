@@ -55,7 +55,10 @@ def test_a_phase_whose_shares_leave_nothing_to_learn_is_refused(config_file: Pat
             r"'detection'.crop_hw: .* got \[48, 72",
         ),
         (['--phases', json.dumps([{**PHASES[0], 'crop_hw': [48, 0]}])], "'joint': crop_hw must be two positive sides"),
-        (['--phases', json.dumps([{**PHASES[0], 'shares': [1, 2]}])], 'a share for each of the 1 data sets, got'),
+        (
+            ['--phases', json.dumps([{**PHASES[0], 'shares': [1, 2]}])],
+            r'a share for each data set \(cityscapes\), got \[1.0, 2.0',
+        ),
         (['--phases', json.dumps([{**PHASES[0], 'shares': [0]}])], 'must not all be 0'),
         (['--phases', json.dumps([{**PHASES[0], 'shares': [-1]}])], "'joint': shares: expected 0 or more, got -1"),
         (['--transform.focus_classes', '[3, 11]'], 'the network has classes 0 to 10'),
