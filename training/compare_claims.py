@@ -40,6 +40,7 @@ def _with_network(**overrides: Any) -> Callable[[TrainingConfig], TrainingConfig
 
 
 def _all_at_once(config: TrainingConfig) -> TrainingConfig:
+    """One phase of as many steps as all of them."""
     rate = max(phase.learning_rate for phase in config.phases)
     return replace(config, phases=(Phase(name='joint', iterations=config.iterations, learning_rate=rate),))
 
@@ -98,7 +99,7 @@ def compare(config: TrainingConfig, names: Sequence[str], seeds: int, output: Pa
 
     Raises:
         ConfigError: If there is no validation data to score on, the runs would start from weights that were trained
-            the published way, or in several processes.
+            the published way, in several processes, or all at once on other images than in phases.
     """
     if not config.validation:
         raise ConfigError('The configuration names no validation data, so there is nothing to score on.')
@@ -106,6 +107,12 @@ def compare(config: TrainingConfig, names: Sequence[str], seeds: int, output: Pa
         raise ConfigError(f'Every variant trains from scratch; leave start_from ({config.start_from}) out.')
     if config.devices * config.num_nodes > 1:
         raise ConfigError('The variants train in one process; run several at once by --variants instead.')
+    special = [phase.name for phase in config.phases if phase.shares or phase.crop_hw or phase.freeze_batch_norm]
+    if special and 'all at once' in names:
+        raise ConfigError(
+            f'All at once would train on other images: phases {", ".join(special)} have shares, crop_hw or '
+            'freeze_batch_norm of their own. Leave these out, or that variant.'
+        )
     scores: dict[str, list[dict[str, float]]] = {name: [] for name in names}
     for seed in range(config.seed, config.seed + seeds):
         for name in names:

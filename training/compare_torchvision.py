@@ -97,7 +97,7 @@ def choose_data(task: str, config: TrainingConfig) -> list[tuple[DataConfig, Sce
 def open_stream(
     task: str, chosen: Sequence[tuple[DataConfig, SceneDataset]], config: TrainingConfig, start_step: int
 ) -> TrainingStream:
-    """The batches from a step on, with the configuration's shares and augmentation."""
+    """The batches from a step on, with the data sets' own shares (not those of phases) and augmentation."""
     # ssdlite squeezes crop and image into the same square, so a crop would show things at another size.
     transform = replace(config.transform, image_hw=config.image_hw)
     if task == 'detection':

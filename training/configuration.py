@@ -112,6 +112,8 @@ class TrainingConfig:
         shares = [data.share for data in self.data]
         if any(share is None for share in shares) and any(share is not None for share in shares):
             raise ConfigError(f'Give every data set of the mixture a share, or none of them; got {shares}.')
+        if shares and None not in shares and not any(shares):
+            raise ConfigError('The shares of data must not all be 0; there would be no image.')
         for phase in self.phases:
             if phase.shares and len(phase.shares) != len(shares):
                 names = ', '.join(data.name for data in self.data)

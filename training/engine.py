@@ -119,7 +119,8 @@ class Trainer:
     def _train_phase(self, phase: Phase, bar: tqdm[Any]) -> None:
         config, progress, meter = self.config, self.progress, self.meter
         if phase.freeze_batch_norm and self.average is not None and progress.phase_step == 0:
-            # The network's own running statistics are those of the last ten batches or so.
+            # The network's own running statistics are those of the last ten batches or so. Weights come along: those
+            # statistics are theirs.
             self.network.load_state_dict(self.average.module.state_dict())
         set_training_mode(self.network, phase)
         optimizer = build_optimizer(self.network, phase, config.optimizer)

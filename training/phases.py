@@ -36,9 +36,10 @@ class Phase:
             images at last: crops are quick, but large objects are seldom whole in them.
         shares: Of each data set in the draws, in their order; empty leaves their own. An image without a mask takes as
             long as one with a mask: masks first and both at last is more for the same time.
-        freeze_batch_norm: Normalise with the running statistics, those of the averaged network where there is one, and
-            leave them as they are; scales and shifts still learn. What a batch holds then no longer disturbs its images
-            (Wu and Johnson: "Rethinking 'Batch' in BatchNorm").
+        freeze_batch_norm: Normalise with the running statistics and leave them as they are; scales and shifts still
+            learn. The phase goes on from the averaged network where there is one, weights included: statistics of
+            single batches do not fit. Images of another kind then change no statistics of those before (Wu and Johnson:
+            "Rethinking 'Batch' in BatchNorm").
         iterations: Optimizer steps.
         learning_rate: The full rate of its schedule.
     """
@@ -204,8 +205,7 @@ def optimizer_of(parameters: Sequence[nn.Parameter], learning_rate: float, confi
         {'params': [p for p in parameters if p.ndim <= 1], 'weight_decay': 0.0},
     ]
     chosen = [group for group in groups if group['params']]
-    # All tensors in one call, as PyTorch itself chooses on GPUs only: on a CPU less than half of the time.
-    return OPTIMIZERS[config.name](chosen, lr=learning_rate, betas=config.betas, eps=config.eps, foreach=True)
+    return OPTIMIZERS[config.name](chosen, lr=learning_rate, betas=config.betas, eps=config.eps)
 
 
 def _parts(network: PerceptionNetwork, trains: TrainedParts) -> Iterator[tuple[nn.Module, bool]]:

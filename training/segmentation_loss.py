@@ -88,7 +88,8 @@ def segmentation_terms(
 
     Returns:
         ``segmentation``, the weighted sum, and its parts: ``segmentation_main``, ``segmentation_auxiliary1`` ..., and
-        ``segmentation_dice`` if it has a weight.
+        ``segmentation_dice`` if it has a weight. A logit that is not finite makes them so, also where nothing is
+        labelled: it is a fault of the network, wherever it shows.
 
     Raises:
         ConfigError: If there are more outputs than weights, or not one class weight for each class.
@@ -146,8 +147,8 @@ class _CrossEntropySum(torch.autograd.Function):
     """Sum over pixels and images. A weighted pixel still counts as one, which keeps the sum additive.
 
     Loss and gradient in one pass, image by image: on a CPU, what belongs to an image is still in the cache. Autograd
-    would hold the batch in 32 bit at full size, fill it with zeros for images without a mask, and walk through all of
-    it a dozen times.
+    would keep what each step of it gave, coarse logits at full size, too, fill gradients with zeros for images without
+    a mask, and walk through all of it a dozen times.
     """
 
     @staticmethod

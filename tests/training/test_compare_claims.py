@@ -59,6 +59,12 @@ def test_variants_train_from_scratch_and_in_one_process(config_file: Path, capsy
     assert 'train in one process' in capsys.readouterr().err
 
 
+def test_all_at_once_trains_on_the_images_of_the_phases(config_file: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    phases = json.dumps([{'name': 'joint', 'iterations': 1, 'learning_rate': 1e-3, 'crop_hw': [64, 96]}])
+    assert main(['--config', str(config_file), '--phases', phases]) == 1
+    assert 'phases joint have shares, crop_hw or freeze_batch_norm of their own' in capsys.readouterr().err
+
+
 def test_seeds_count_from_the_configuration_s_and_nothing_is_ignored(
     config_file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

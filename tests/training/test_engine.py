@@ -84,6 +84,11 @@ def test_frozen_batch_norm_goes_on_from_the_average(config_file: Path, tmp_path:
     learned = {name for name in before if not torch.equal(before[name], after[name])}
     assert learned > {name.replace('running_mean', 'weight') for name in statistics if name.endswith('mean')}
 
+    phases = json.dumps([PHASES[0], {**PHASES[2], 'freeze_batch_norm': True}])
+    options = ['--phases', phases, '--output', str(tmp_path / 'head')]
+    after = weights_of(train(read_config(config_file, *options)))
+    assert {name.split('.')[0] for name in before if not torch.equal(before[name], after[name])} == {'detection_head'}
+
 
 @pytest.mark.parametrize('step', [3, 5])
 def test_a_run_that_is_lost_with_frozen_batch_norm_ends_the_same(config_file: Path, tmp_path: Path, step: int) -> None:

@@ -60,6 +60,7 @@ def test_a_phase_whose_shares_leave_nothing_to_learn_is_refused(config_file: Pat
             r'a share for each data set \(cityscapes\), got \[1.0, 2.0',
         ),
         (['--phases', json.dumps([{**PHASES[0], 'shares': [0]}])], 'must not all be 0'),
+        (['--data', json.dumps([{'name': 'camvid', 'root': 'x', 'share': 0}])], 'shares of data must not all be 0'),
         (['--phases', json.dumps([{**PHASES[0], 'shares': [-1]}])], "'joint': shares: expected 0 or more, got -1"),
         (['--transform.focus_classes', '[3, 11]'], 'the network has classes 0 to 10'),
         (['--criterion.segmentation.auxiliary_weights', '[0.6]'], '2 auxiliary outputs, got 1'),

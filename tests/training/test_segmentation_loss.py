@@ -190,6 +190,13 @@ def test_the_logits_are_left_as_they_are() -> None:
         torch.testing.assert_close(output, copy, rtol=0, atol=0)
 
 
+def test_a_logit_that_is_not_finite_shows_also_where_nothing_is_labelled() -> None:
+    (logits,), target = draw(outputs=1)
+    logits[0, 0, 0, 0] = math.inf
+    assert target[0, 0, 0] == 255
+    assert math.isnan(compute([logits], target, SegmentationLossConfig())['segmentation'].item())
+
+
 def test_far_apart_logits_keep_their_loss_finite() -> None:
     logits = torch.tensor([[[[400.0]], [[0.0]]]], requires_grad=True)
     target = torch.ones(1, 1, 1, dtype=torch.uint8)

@@ -75,7 +75,8 @@ class InterdependentNetwork(PerceptionNetwork):
 
         Returns:
             Boxes (B, A, 4) with A = 9 * H/16 * W/16, objectness (B, A), class logits (B, A, K), mask logits
-            (B, C, H, W); in training also box codes (B, A, 4) and two auxiliary mask logits (B, C, H, W).
+            (B, C, H, W); in training also box codes (B, A, 4) and two auxiliary mask logits,
+            (B, C, H/4, W/4) and (B, C, H/8, W/8).
 
         Raises:
             ShapeError: If images is not (B, 3, H, W) or a side is not a multiple of 16.
