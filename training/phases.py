@@ -204,8 +204,9 @@ def optimizer_of(parameters: Sequence[nn.Parameter], learning_rate: float, confi
         {'params': [p for p in parameters if p.ndim > 1], 'weight_decay': config.weight_decay},
         {'params': [p for p in parameters if p.ndim <= 1], 'weight_decay': 0.0},
     ]
-    chosen = [group for group in groups if group['params']]
-    return OPTIMIZERS[config.name](chosen, lr=learning_rate, betas=config.betas, eps=config.eps)
+    return OPTIMIZERS[config.name](
+        [group for group in groups if group['params']], lr=learning_rate, betas=config.betas, eps=config.eps
+    )
 
 
 def _parts(network: PerceptionNetwork, trains: TrainedParts) -> Iterator[tuple[nn.Module, bool]]:

@@ -1,9 +1,8 @@
-"""MixtureSampler: which sample of which data set is the k-th of a run, as a pure function of (seed, k).
-
-So it is of (seed, shares, k), and a phase with other shares stands elsewhere in the epochs of each data set.
+"""MixtureSampler: which sample of which data set is the k-th of a run, as a pure function of (seed, weights, k).
 
 The data sets are interleaved as evenly as their weights allow: after any k draws each has had its share within about
-one draw per data set. Within a data set every epoch is a new permutation, so that every image is seen equally often.
+one draw per data set. Within a data set every epoch is a new permutation, so that every image is seen equally often;
+a phase with other weights goes on elsewhere in the epochs.
 """
 
 from __future__ import annotations
