@@ -29,6 +29,8 @@ setup(
         'opencv-python-headless>=4.6',
         'safetensors>=0.4',
         'rosbags>=0.10',
+        'mcap>=1.2',
+        'zstandard',
         'simplejpeg>=1.7',
         'PyYAML',
         'tqdm',

@@ -154,6 +154,8 @@ class StampedImage:
     frame_id: str = ''
     source: str = ''
     """Topic or file it came from."""
+    turn: int = 0
+    """How many frames of the same stamp came before it, damaged ones included."""
 
 
 @dataclass(frozen=True, kw_only=True)

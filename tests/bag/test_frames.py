@@ -81,12 +81,16 @@ def test_gray_images_become_rgb(tmp_path: Path) -> None:
     np.testing.assert_array_equal(frame.image_rgb, np.full((4, 6, 3), 77))
 
 
-def test_a_bag_beside_images_does_not_hide_them(draw_bag: Callable[..., Path], tmp_path: Path) -> None:
+def test_a_picture_beside_a_bag_does_not_hide_it(
+    draw_bag: Callable[..., Path], tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     bag = draw_bag('mcap')
     (bag / 'metadata.yaml').unlink()
     assert open_frames(bag).frame_count == 4
-    cv2.imwrite(str(bag / 'frame.png'), np.zeros((8, 8, 3), np.uint8))
-    assert open_frames(bag).frame_count == 1
+    assert not caplog.text
+    cv2.imwrite(str(bag / 'preview.jpg'), np.zeros((8, 8, 3), np.uint8))
+    assert open_frames(bag).frame_count == 4
+    assert 'is read as a bag; 1 images beside it, such as preview.jpg, are not' in caplog.text
 
 
 def test_single_image(tmp_path: Path) -> None:

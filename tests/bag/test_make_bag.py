@@ -11,8 +11,9 @@ import yaml
 
 from perception.bag.labelled import open_labelled
 from perception.bag.make_bag import labelled_frames, write_frames_bag
+from perception.bag.messages import deserialize
 from perception.bag.reader import BagFrames, camera_topics
-from perception.bag.recording import deserialize, open_recording
+from perception.bag.recording import open_recording
 from perception.bag.scene_messages import write_label_info, write_true_boxes
 from perception.bag.truth_topics import BagTruth, TruthTopics, camera_namespace, find_truth_topics
 from perception.bag.vision_messages import VISION_MESSAGES
@@ -90,10 +91,11 @@ def test_type_hashes_and_latched_labels_are_those_of_vision_msgs(labelled: Path,
             assert topic['type_description_hash'] == HASHES[topic['type']]
     (qos,) = topics['/camera/truth/mask/label_info']['topic_metadata']['offered_qos_profiles']
     assert qos['durability'] == 'transient_local'
-    with open_recording(tmp_path / 'bag') as reader:
-        connections = [c for c in reader.connections if c.topic == '/camera/camera_info']
-        for connection, _, data in reader.messages(connections):
-            info = deserialize(tmp_path / 'bag', connection, data)
+    with open_recording(tmp_path / 'bag') as recording:
+        found = list(recording.messages([topic for topic in recording.topics if topic.name == '/camera/camera_info']))
+        assert len(found) == 3
+        for message in found:
+            info = deserialize(tmp_path / 'bag', message)
             assert (info.height, info.width) == HW
             assert not info.k.any()
 

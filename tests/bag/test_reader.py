@@ -10,11 +10,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import yaml
-from rosbags import rosbag2
 
 from perception.bag.frames import is_bag, list_images
 from perception.bag.reader import BagFrames, camera_topics, read_frames
 from perception.bag.source import require_exists
+from perception.bag.storage.mcap_file import McapFile
 from perception.errors import ImageError, RecordingError
 from perception.interfaces import StampedImage
 from tests.bag.drawn_bags import FIRST_NS, JPEG, RAW, DrawnBag, draw_frame
@@ -161,7 +161,7 @@ def test_a_file_that_may_not_be_read_is_not_called_damaged(draw_bag: DrawBag, mo
         raise PermissionError(13, 'Permission denied', 'drive_0.mcap')
 
     path = draw_bag('mcap')
-    monkeypatch.setattr(rosbag2.Reader, 'open', refuse)
+    monkeypatch.setattr(McapFile, '__init__', refuse)
     with pytest.raises(RecordingError, match=r'Cannot read drive_0\.mcap: Permission denied'):
         list(read_frames(path))
 
@@ -367,19 +367,42 @@ def test_metadata_that_is_no_metadata(draw_bag: DrawBag) -> None:
         read_frames(path)
 
 
-def test_index_that_finds_nothing(draw_bag: DrawBag) -> None:
-    path = draw_bag('sqlite3')
+@pytest.mark.parametrize('storage', ['mcap', 'sqlite3'])
+@pytest.mark.parametrize(
+    ('listed', 'in_its_place'),
+    [
+        ('name: /camera', 'name: /other'),
+        ('message_count: 4', 'message_count: 9'),
+        ('message_count: 4', 'message_count: 0'),
+        ('type: sensor_msgs/msg/', 'type: sensor_msgs/'),
+        ('reliability: reliable', 'reliability: best_effort'),
+        ('serialization_format: cdr', 'serialization_format: json'),
+    ],
+)
+def test_where_metadata_and_file_do_not_agree_the_file_is_right(
+    draw_bag: DrawBag, storage: str, listed: str, in_its_place: str
+) -> None:
+    path = draw_bag(storage)
     metadata = (path / 'metadata.yaml').read_text()
-    (path / 'metadata.yaml').write_text(metadata.replace('name: /camera', 'name: /other'))
-    with pytest.raises(RecordingError, match='none of the 4 messages'):
-        list(read_frames(path, '/other'))
-
-
-def test_fewer_messages_than_announced_are_logged(draw_bag: DrawBag, caplog) -> None:
-    path = draw_bag('sqlite3')
-    metadata = (path / 'metadata.yaml').read_text()
-    (path / 'metadata.yaml').write_text(metadata.replace('message_count: 4', 'message_count: 9'))
+    (path / 'metadata.yaml').write_text(metadata.replace(listed, in_its_place))
+    assert BagFrames(path).frame_count == 4
     assert len(list(read_frames(path))) == 4
+
+
+def test_a_file_that_was_renamed_is_read(draw_bag: DrawBag, caplog: pytest.LogCaptureFixture) -> None:
+    path = draw_bag('mcap')
+    storage_file(path).rename(path / 'rewritten.mcap')
+    assert len(list(read_frames(path))) == 4
+    assert 'lists other files than those that lie there' in caplog.text
+
+
+def test_fewer_messages_than_announced_are_logged(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    with DrawnBag(tmp_path / 'bag', 'mcap') as bag:
+        for index in range(4):
+            bag.write('/camera', JPEG, draw_frame(index))
+    source = BagFrames(tmp_path / 'bag')
+    source.frame_count = 9
+    assert len(list(source)) == 4
     assert 'announces 9 messages on /camera and holds 4' in caplog.text
 
 

@@ -13,8 +13,10 @@ import numpy as np
 import pytest
 from rosbags.typesys import Stores, get_types_from_msg, get_typestore
 
-from perception.bag import truth_topics
+from perception.bag import stamped_messages
+from perception.bag.recording import Recording
 from perception.bag.scene_messages import write_true_boxes
+from perception.bag.storage.mcap_file import McapFile
 from perception.bag.truth_topics import BagTruth, TruthTopics, find_truth_topics
 from perception.bag.vision_messages import VISION_MESSAGES
 from perception.bag.writer import BagWriter
@@ -91,7 +93,7 @@ def test_every_frame_finds_its_truth(
     frames: Sequence[int],
     kept_bytes: int,
 ) -> None:
-    monkeypatch.setattr(truth_topics, '_MOST_KEPT_BYTES', kept_bytes)
+    monkeypatch.setattr(stamped_messages, '_MOST_KEPT_BYTES', kept_bytes)
     truth = write_truth(tmp_path / 'bag', *order)
     assert_found(truth, frames)
     assert truth.at(stamp_ns(FRAMES + 5)) is None
@@ -107,25 +109,25 @@ def test_a_frame_far_ahead_costs_no_other_its_truth(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize('limit', [1000, 2000, 4000])
 def test_what_is_kept_is_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, limit: int) -> None:
-    monkeypatch.setattr(truth_topics, '_MOST_KEPT_BYTES', limit)
+    monkeypatch.setattr(stamped_messages, '_MOST_KEPT_BYTES', limit)
     truth = write_truth(tmp_path / 'bag', *SHUFFLED)
     assert_found(truth, range(FRAMES))
     for messages in truth._messages:
-        kept = sum(len(data) for _, data in messages._kept.values())
+        kept = sum(len(message.data) for message in messages._kept.values())
         assert kept == messages._kept_bytes <= limit
 
 
 def test_truth_in_order_is_read_twice_at_most(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     passes: list[str] = []
-    read = truth_topics.read_messages
+    read = Recording.messages
 
-    def count(path: Path, reader: Any, connections: Any) -> Any:
-        passes.append(connections[0].topic)
-        return read(path, reader, connections)
+    def count(recording: Recording, topics: Any) -> Any:
+        passes.append(topics[0].name)
+        return read(recording, topics)
 
     truth = write_truth(tmp_path / 'bag', *EACH)
-    monkeypatch.setattr(truth_topics, 'read_messages', count)
-    monkeypatch.setattr(truth_topics, '_MOST_KEPT_BYTES', 0)
+    monkeypatch.setattr(Recording, 'messages', count)
+    monkeypatch.setattr(stamped_messages, '_MOST_KEPT_BYTES', 0)
     assert_found(truth, range(FRAMES))
     assert sorted(passes) == [BOXES, BOXES, MASKS, MASKS]
 
@@ -174,9 +176,7 @@ class _Cut:
 def test_truth_in_front_of_damage_is_found_and_behind_it_the_damage_is_said(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from rosbags import rosbag2
-
-    original = rosbag2.Reader.messages
+    original = McapFile.messages
 
     def cut(self: Any, *arguments: Any, **options: Any) -> Any:
         for count, message in enumerate(original(self, *arguments, **options)):
@@ -185,7 +185,7 @@ def test_truth_in_front_of_damage_is_found_and_behind_it_the_damage_is_said(
             yield message
 
     truth = write_truth(tmp_path / 'bag', *EACH)
-    monkeypatch.setattr(rosbag2.Reader, 'messages', cut)
+    monkeypatch.setattr(McapFile, 'messages', cut)
     assert_found(truth, range(4))
     for _ in range(2):
         with pytest.raises(RecordingError, match='unexpected end of file'):
@@ -195,16 +195,14 @@ def test_truth_in_front_of_damage_is_found_and_behind_it_the_damage_is_said(
 def test_damage_behind_sparse_truth_costs_no_frame_in_front_of_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    from rosbags import rosbag2
-
-    original = rosbag2.Reader.messages
+    original = McapFile.messages
 
     def cut(self: Any, *arguments: Any, **options: Any) -> Any:
         yield from list(original(self, *arguments, **options))[:2]
         raise OSError('unexpected end of file')
 
     truth = write_truth(tmp_path / 'bag', ('m', 0), ('m', 4), ('m', 8), ('b', 0))
-    monkeypatch.setattr(rosbag2.Reader, 'messages', cut)
+    monkeypatch.setattr(McapFile, 'messages', cut)
     truth = BagTruth(tmp_path / 'bag', TruthTopics(mask=MASKS), CITYSCAPES_11_3)
     assert [truth.at(stamp_ns(index)) is not None for index in range(5)] == [True, False, False, False, True]
     with pytest.raises(RecordingError, match='unexpected end of file'):

@@ -17,8 +17,10 @@ import pytest
 
 from perception.bag.labelled import open_labelled
 from perception.bag.make_bag import labelled_frames, write_frames_bag
+from perception.bag.messages import deserialize
 from perception.bag.reader import read_frames
-from perception.bag.recording import deserialize, open_recording
+from perception.bag.recording import open_recording
+from perception.bag.storage.mcap_file import McapFile
 from perception.bag.writer import BagWriter
 from perception.checkpoint import load_checkpoint
 from perception.cli import main
@@ -115,10 +117,9 @@ def test_predictions_are_what_the_perceiver_says(
     assert replay(bag, 'a', '--score-threshold', threshold) == 0
     path = tmp_path / 'a' / 'predictions.mcap'
     messages: dict[str, list[Any]] = {}
-    with open_recording(path) as reader:
-        for connection, stamp_ns, content in reader.messages():
-            message = deserialize(path, connection, content)
-            messages.setdefault(connection.topic, []).append((stamp_ns, message))
+    with open_recording(path) as recording:
+        for message in recording.messages(recording.topics):
+            messages.setdefault(message.topic.name, []).append((message.received_ns, deserialize(path, message)))
     assert {topic: len(found) for topic, found in messages.items()} == {
         '/camera/detections': FRAMES,
         '/camera/segmentation/mask/compressed': FRAMES,
@@ -415,17 +416,15 @@ def test_of_a_bag_that_is_cut_short_all_that_is_left_is_scored(replay: Any, data
 def test_a_bag_that_is_damaged_gives_what_was_in_front_of_that(
     replay: Any, bag: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from rosbags import rosbag2
-
-    original = rosbag2.Reader.messages
+    original = McapFile.messages
 
     def cut(self: Any, *arguments: Any, **options: Any) -> Any:
         for count, message in enumerate(original(self, *arguments, **options)):
-            if count == 4 and message[0].topic.endswith('image/compressed'):
+            if count == 4 and message.topic.name.endswith('image/compressed'):
                 raise OSError('unexpected end of file')
             yield message
 
-    monkeypatch.setattr(rosbag2.Reader, 'messages', cut)
+    monkeypatch.setattr(McapFile, 'messages', cut)
     assert replay(bag, 'a') == 1
     report = report_of(tmp_path / 'a')
     assert 'unexpected end of file' in report.ended_by

@@ -9,8 +9,9 @@ from pathlib import Path
 import cv2
 
 from perception.bag.reader import BagFrames
-from perception.bag.recording import BAG_SUFFIXES, METADATA, storage_files
+from perception.bag.recording import METADATA, storage_files
 from perception.bag.source import FrameSource, OnSkip, counting_order, list_folder, require_exists
+from perception.bag.storage import STORAGES, is_storage
 from perception.errors import ConfigError, ImageError, RecordingError
 from perception.image_messages import decode_picture
 from perception.interfaces import StampedImage
@@ -41,6 +42,9 @@ def open_frames(
     if rate_hz <= 0:
         raise ConfigError(f'The frame rate is {rate_hz} Hz; it must be above zero.')
     if is_bag(path):
+        beside = _images(path) if path.is_dir() else []
+        if beside:
+            logger.warning('%s is read as a bag; %d images beside it, such as %s, are not.', path, len(beside), beside[0].name)
         return BagFrames(path, topic, on_skip=on_skip)
     if topic is not None:
         raise ConfigError(f'{path} is no bag, so it has no topic {topic!r}. Leave the topic out.')
@@ -54,14 +58,14 @@ def open_frames(
 
 
 def is_bag(path: Path) -> bool:
-    """Whether a path is a bag: a file of one, a folder with metadata.yaml, or one with files of a bag and no images."""
+    """Whether a path is a bag: a file of one, or a folder with metadata.yaml or files of one, whatever else it holds."""
     if path.is_file():
-        return path.suffix in BAG_SUFFIXES
-    return (path / METADATA).exists() or bool(storage_files(path) and not _images(path))
+        return is_storage(path)
+    return (path / METADATA).exists() or bool(storage_files(path))
 
 
 _KNOWN_KINDS = (
-    f'Expected a bag (folder, {", ".join(BAG_SUFFIXES)}), a folder of images, '
+    f'Expected a bag (folder, {", ".join(STORAGES)}), a folder of images, '
     f'an image ({", ".join(IMAGE_SUFFIXES)}) or a video ({", ".join(VIDEO_SUFFIXES)}).'
 )
 

@@ -32,10 +32,11 @@ class FrameSource(ABC):
         skipped: Frames that the latest iteration skipped, by reason.
     """
 
+    frame_rate_hz: float | None = None
+
     def __init__(self, path: Path, on_skip: OnSkip | None = None) -> None:
         self.path = path
         self.frame_count: int | None = None
-        self.frame_rate_hz: float | None = None
         self.skipped: Counter[str] = Counter()
         self.on_skip = on_skip
 

@@ -16,11 +16,11 @@ import torch
 from tqdm import tqdm
 
 import perception
-from perception.bag.frames import IMAGE_SUFFIXES
-from perception.bag.recording import BAG_SUFFIXES, METADATA
+from perception.bag.frames import is_bag, list_images
+from perception.bag.recording import content_files
 
 LIBRARIES = (
-    *('torch', 'torchvision', 'numpy', 'opencv-python-headless', 'opencv-python', 'simplejpeg', 'rosbags'),
+    *('torch', 'torchvision', 'numpy', 'opencv-python-headless', 'opencv-python', 'simplejpeg', 'rosbags', 'mcap'),
     'torchmetrics',
 )
 _CHUNK_BYTES = 1 << 22
@@ -31,9 +31,8 @@ def hash_recording(path: Path, *, progress: bool = True) -> str:
 
     Of a folder, those count that frames come from: what else lies there, such as notes, changes no result.
     """
-    return hash_files(
-        sorted(file for file in path.iterdir() if _is_content(file)) if path.is_dir() else [path], progress=progress
-    )
+    files = content_files(path) if is_bag(path) else list_images(path) if path.is_dir() else [path]
+    return hash_files(sorted(files), progress=progress)
 
 
 def hash_files(files: Iterable[Path], *, progress: bool = True) -> str:
@@ -51,10 +50,6 @@ def hash_files(files: Iterable[Path], *, progress: bool = True) -> str:
                     digest.update(chunk)
                     bar.update(len(chunk))
     return digest.hexdigest()
-
-
-def _is_content(file: Path) -> bool:
-    return file.name == METADATA or file.suffix in BAG_SUFFIXES or file.suffix.lower() in IMAGE_SUFFIXES
 
 
 def versions(libraries: Sequence[str] = LIBRARIES) -> dict[str, str]:

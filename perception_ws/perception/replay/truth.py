@@ -10,7 +10,7 @@ from perception.bag.frames import ImageFrames
 from perception.bag.labelled import LabelledFolder, Match, image_stem, open_labelled
 from perception.bag.reader import BagFrames
 from perception.bag.source import FrameSource
-from perception.bag.truth_topics import BagTruth, find_truth_topics
+from perception.bag.truth_topics import BagTruth, TruthBalance, find_truth_topics
 from perception.errors import ConfigError, DatasetError
 from perception.interfaces import GroundTruth, LabelSpace, StampedImage
 from perception.labels import CITYSCAPES_11_3
@@ -57,6 +57,14 @@ class TruthSource(Protocol):
         """
         ...
 
+    def balance(self, *, whole: bool) -> TruthBalance:
+        """What of it was not used, once every frame has asked.
+
+        Args:
+            whole: The recording was read to its end.
+        """
+        ...
+
 
 class NoTruth:
     """Nothing is known."""
@@ -66,6 +74,9 @@ class NoTruth:
 
     def of(self, position: int, frame: StampedImage) -> GroundTruth | None:
         return None
+
+    def balance(self, *, whole: bool) -> TruthBalance:
+        return TruthBalance()
 
 
 class TopicTruth:
@@ -79,13 +90,16 @@ class TopicTruth:
         self.description = f'topics {" and ".join(topics)}'
 
     def of(self, position: int, frame: StampedImage) -> GroundTruth | None:
-        truth = self._truth.at(frame.stamp_ns)
+        truth = self._truth.at(frame.stamp_ns, frame.turn, (frame.image_rgb.shape[0], frame.image_rgb.shape[1]))
         if truth is not None and truth.mask is not None and truth.mask.shape != frame.image_rgb.shape[:2]:
             raise DatasetError(
                 f'The true mask is {truth.mask.shape[0]}x{truth.mask.shape[1]} (height x width), the frame '
                 f'{frame.image_rgb.shape[0]}x{frame.image_rgb.shape[1]}; both must have the same size.'
             )
         return truth
+
+    def balance(self, *, whole: bool) -> TruthBalance:
+        return self._truth.balance(whole=whole)
 
 
 class FolderTruth:
@@ -178,7 +192,10 @@ def open_truth(
     if not is_folder(truth):
         topics = None
         if isinstance(source, BagFrames):
-            topics = find_truth_topics(source.path, source.topic, mask=mask_topic, detections=detections_topic)
+            asked = truth == TOPICS
+            topics = find_truth_topics(
+                source.path, source.topic, mask=mask_topic, detections=detections_topic, asked=asked
+            )
         if topics is not None:
             require_scoring()
             return TopicTruth(BagTruth(source.path, topics, labels))
