@@ -183,7 +183,8 @@ def _listed_files(folder: Path) -> list[Path]:
             f'relative_file_paths ({type(error).__name__}: {error}). `ros2 bag reindex` writes it anew; without the file '
             'the bag is read, too.'
         ) from error
-    return [file if file.exists() else file.with_name(file.name.removesuffix(PACKED_SUFFIX)) for file in files]
+    whole = [file.with_name(file.name.removesuffix(PACKED_SUFFIX)) for file in files]
+    return [unpacked if unpacked.exists() else file for file, unpacked in zip(files, whole, strict=True)]
 
 
 def damaged(path: Path, error: Exception) -> RecordingError:

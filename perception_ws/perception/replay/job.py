@@ -24,7 +24,14 @@ from perception.replay.merge import Replay, merge_replays
 from perception.replay.outputs import write_outputs
 from perception.replay.predictions import FILM_FILE, PREDICTIONS_FILE
 from perception.replay.provenance import difference, hash_recording
-from perception.replay.recordings import Recording, ReplayOptions, name_recordings, open_streams
+from perception.replay.recordings import (
+    Recording,
+    ReplayOptions,
+    Stream,
+    name_recordings,
+    open_streams,
+    refuse_shared_truth,
+)
 from perception.replay.report import PAGE_FILE, REPORT_FILE, TIMING_FILE, ReplayReport
 from perception.replay.run import RESULTS_FILE, RecordingReplay, describe_settings, discard_results, replay_recording
 from perception.replay.truth import is_folder
@@ -147,11 +154,11 @@ def _count_frames(
 ) -> tuple[list[Recording], int | None, list[str]]:
     """The recordings that can be opened, their frames if all of them say how many, and why others cannot be opened."""
     readable: list[Recording] = []
-    counts: list[int | None] = []
+    streams: list[Stream] = []
     failures: list[str] = []
     for recording in recordings:
         try:
-            found = [stream.frame_count(options.frames) for stream in open_streams(recording, labels, options)]
+            found = list(open_streams(recording, labels, options, announce=True))
         except (RecordingError, DatasetError) as error:
             if len(recordings) == 1:
                 raise
@@ -159,9 +166,11 @@ def _count_frames(
             logger.warning('%s is left out. %s', recording.name, error)
         else:
             readable.append(recording)
-            counts += found
+            streams += found
     if not readable:
         raise RecordingError(f'None of the {len(recordings)} recordings can be read. {" ".join(failures)}')
+    refuse_shared_truth(streams)
+    counts = [stream.frame_count(options.frames) for stream in streams]
     return readable, None if None in counts else sum(count or 0 for count in counts), failures
 
 

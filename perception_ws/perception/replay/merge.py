@@ -76,6 +76,8 @@ def merge_replays(parts: Sequence[RecordingReplay], seconds: float, failures: Se
         stream_names=tuple(names),
         truth=tuple(truth for part in parts for truth in part.truth),
         with_truth=sum(part.with_truth for part in parts),
+        unmatched_truth=sum(part.unmatched_truth for part in parts),
+        truth_remarks=tuple(remark for part in parts for remark in part.truth_remarks),
         skipped=tuple(skip for part in parts for skip in part.skipped),
         ended_by='; '.join(dict.fromkeys([*(part.ended_by for part in parts if part.ended_by), *failures])),
     )

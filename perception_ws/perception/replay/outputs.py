@@ -71,6 +71,7 @@ def format_replay(replay: Replay) -> str:
         tabulate(times, headers=headers, floatfmt='.1f'),
     ]
     first_of = {skip.reason: skip for skip in reversed(report.skipped)}
+    parts += [f'truth that was not used: {remark}' for remark in report.truth_remarks]
     parts += [f'first {skip.reason}, {skip.stream} at {skip.stamp_ns} ns: {skip.message}' for skip in first_of.values()]
     return '\n\n'.join(parts)
 
@@ -79,7 +80,7 @@ def find_faults(report: ReplayReport, *, truth_wanted: bool) -> list[str]:
     """Why a replay that came to its end is of no use; empty: it is."""
     if not report.agreement:
         return ['No frame could be used.']
-    if truth_wanted and not report.with_truth:
+    if (truth_wanted or report.unmatched_truth) and not report.with_truth:
         truth = '; '.join(dict.fromkeys(report.truth))
         stamps = f'stamps {min(report.recorded_ns)} to {max(report.recorded_ns)} ns'
         advice = ' Where names hold other numbers than stamps, match by order.' if 'by stamp' in truth else ''

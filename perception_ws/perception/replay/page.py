@@ -28,6 +28,7 @@ def write_replay_page(path: Path, replay: Replay, labels: LabelSpace, *, title: 
         _stage_section(timing),
         _statistics_section(report),
         *report_sections(report.scores, labels, pictures=replay.pictures),
+        *([_truth_section(report.truth_remarks)] if report.truth_remarks else []),
         *([_skip_section(report.skipped)] if report.skipped else []),
     ]
     path.write_text(
@@ -105,6 +106,10 @@ def _statistics_section(report: ReplayReport) -> Section:
         note=f'Share of all pixels, percent. Detections above the reporting threshold: {counts}.',
         body=table('<th>class</th><th class="n">pixels</th><th></th>', rows),
     )
+
+
+def _truth_section(remarks: Sequence[str]) -> Section:
+    return Section(title='Truth that was not used', body=''.join(f'<p>{escape(remark)}</p>' for remark in remarks))
 
 
 def _skip_section(skipped: Sequence[Skip]) -> Section:

@@ -7,14 +7,14 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from perception.bag.cameras import camera_namespace
 from perception.bag.frames import is_bag, open_frames
 from perception.bag.labelled import Match
 from perception.bag.reader import BagFrames, camera_topics
 from perception.bag.source import FrameSource, OnSkip
-from perception.bag.truth_topics import camera_namespace
-from perception.errors import RecordingError
+from perception.errors import DatasetError, RecordingError
 from perception.interfaces import LabelSpace
-from perception.replay.truth import TruthSource, open_truth
+from perception.replay.truth import TruthSource, is_folder, open_truth
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -87,12 +87,10 @@ def name_recordings(paths: Sequence[Path], output: Path) -> list[Recording]:
     """Give recordings their names and folders: ``output`` for a single one, else a folder in it for each.
 
     Raises:
-        RecordingError: If one is given twice.
+        RecordingError: If one is given twice, or as a part of another.
     """
     whole = [Path(os.path.abspath(path)) for path in paths]  # '..' has no name of its own
-    twice = [path for place, path in enumerate(paths) if whole[place] in whole[:place]]
-    if twice:
-        raise RecordingError(f'{twice[0]} is given twice; each recording counts once.')
+    _refuse_doubles(paths)
     depth, names = 1, [path.name for path in whole]
     while len(set(names)) < len(names):
         # monday/drive and tuesday/drive
@@ -104,38 +102,86 @@ def name_recordings(paths: Sequence[Path], output: Path) -> list[Recording]:
     ]
 
 
+def _refuse_doubles(paths: Sequence[Path]) -> None:
+    real = [path.resolve() for path in paths]
+    for place, path in enumerate(paths):
+        if real[place] in real[:place]:
+            raise RecordingError(f'{path} is given twice; each recording counts once.')
+        if path.is_file() and real[place].parent in real:
+            whole = paths[real.index(real[place].parent)]
+            raise RecordingError(f'{path} is a part of {whole}, which is given, too; each recording counts once.')
+
+
 def open_streams(
     recording: Recording,
     labels: LabelSpace,
     options: ReplayOptions,
     on_skip: Callable[[str], OnSkip] | None = None,
+    *,
+    announce: bool = False,
 ) -> Iterator[Stream]:
     """Open the cameras of a recording with their truth.
 
     Args:
         on_skip: Given a stream's name, what to call for each of its frames that cannot be decoded.
+        announce: Say what of the recording is left out.
 
     Raises:
         PerceptionError: If the recording, a topic or the truth is missing or does not fit.
     """
     path = recording.path
-    for topic in options.topics or _cameras(path):
-        source = open_frames(path, topic)
-        if isinstance(source, BagFrames):
-            topic = source.topic  # whoever names it may leave out the first slash
-        name = f'{recording.name}{topic or ""}'
+    wanted = options.topics or (camera_topics(path, announce=announce) if is_bag(path) else [None])
+    sources = [open_frames(path, topic) for topic in wanted]
+    topics = [source.topic if isinstance(source, BagFrames) else '' for source in sources]
+    twice = [topic for place, topic in enumerate(topics) if topic in topics[:place]]
+    if twice:
+        raise RecordingError(f'{path}: --topic {twice[0]} is given twice; each topic counts once.')
+    for topic, source, camera in zip(topics, sources, _cameras(topics), strict=True):
+        name = f'{recording.name}{topic}'
         source.on_skip = on_skip and on_skip(name)
-        truth = open_truth(
-            options.truth,
-            source,
-            labels,
-            split=options.truth_split,
-            match=options.truth_match,
-            mask_topic=options.mask_topic,
-            detections_topic=options.detections_topic,
-        )
-        yield Stream(name=name, source=source, truth=truth, camera=camera_namespace(topic or '/camera'))
+        try:
+            truth = open_truth(
+                options.truth,
+                source,
+                labels,
+                split=options.truth_split,
+                match=options.truth_match,
+                mask_topic=options.mask_topic,
+                detections_topic=options.detections_topic,
+            )
+        except DatasetError as error:
+            if len(topics) == 1 or not is_folder(options.truth):
+                raise
+            raise DatasetError(
+                f'{error} {path} has {len(topics)} cameras ({", ".join(topics)}): give --topic for the one that was '
+                'annotated.'
+            ) from error
+        yield Stream(name=name, source=source, truth=truth, camera=camera)
 
 
-def _cameras(path: Path) -> Sequence[str | None]:
-    return camera_topics(path) if is_bag(path) else [None]
+def _cameras(topics: Sequence[str]) -> list[str]:
+    """The namespace that the predictions of each topic go to; of several topics of one camera, their own names."""
+    namespaces = [camera_namespace(topic or '/camera') for topic in topics]
+    return [
+        topic if namespaces.count(namespace) > 1 else namespace
+        for topic, namespace in zip(topics, namespaces, strict=True)
+    ]
+
+
+def refuse_shared_truth(streams: Sequence[Stream]) -> None:
+    """Refuse a truth that would be taken for the pictures of two streams: an annotation is of one picture.
+
+    Raises:
+        DatasetError: Naming the annotation and the streams.
+        RecordingError: If a recording turns out to be damaged.
+    """
+    owners: dict[str, Stream] = {}
+    for stream in streams if len(streams) > 1 else ():
+        for claim in stream.truth.claims():
+            owner = owners.setdefault(claim, stream)
+            if owner is not stream:
+                raise DatasetError(
+                    f'{claim} would be the truth of both {owner.name} and {stream.name}, and an annotation is of one '
+                    'picture. Give --topic for the camera that was annotated; recordings with a truth of their own '
+                    'are replayed one by one.'
+                )

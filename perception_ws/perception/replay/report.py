@@ -52,6 +52,8 @@ class ReplayReport:
         stream_names: Recording and topic.
         truth: Where the truth of each stream comes from.
         with_truth: Frames that some truth was found for.
+        unmatched_truth: Annotations that belong to no frame.
+        truth_remarks: What of the truth was not used, for people.
         skipped: Damaged frames, and truth that does not fit.
         ended_by: Why the run ended before the recording did; empty: it did not.
     """
@@ -63,6 +65,8 @@ class ReplayReport:
     stream_names: tuple[str, ...]
     truth: tuple[str, ...]
     with_truth: int
+    unmatched_truth: int = 0
+    truth_remarks: tuple[str, ...] = ()
     skipped: tuple[Skip, ...] = ()
     ended_by: str = ''
 
@@ -103,6 +107,8 @@ class ReplayReport:
             'ended_by': self.ended_by,
             'frames': len(self.agreement),
             'frames_with_truth': self.with_truth,
+            'unmatched_truth': self.unmatched_truth,
+            'truth_remarks': self.truth_remarks,
             'stream_names': self.stream_names,
             'truth': self.truth,
             'skipped': [asdict(skip) for skip in self.skipped],
@@ -143,6 +149,8 @@ class ReplayReport:
                 stream_names=tuple(document['stream_names']),
                 truth=tuple(document['truth']),
                 with_truth=document['frames_with_truth'],
+                unmatched_truth=document.get('unmatched_truth', 0),  # not in reports of old
+                truth_remarks=tuple(document.get('truth_remarks', ())),
                 skipped=tuple(Skip(**skip) for skip in document['skipped']),
                 ended_by=document['ended_by'],
             )

@@ -54,6 +54,8 @@ class RecordingReplay:
         agreement, recorded_ns, streams: Of each frame, see ``ReplayReport``.
         skipped: What could not be used.
         with_truth: Frames that some truth was found for.
+        unmatched_truth: Annotations that belong to no frame.
+        truth_remarks: What of the truth was not used, for people.
         ended_by: Why it ended before the recording did.
     """
 
@@ -71,6 +73,8 @@ class RecordingReplay:
     streams: list[int] = field(default_factory=list)
     skipped: list[Skip] = field(default_factory=list)
     with_truth: int = 0
+    unmatched_truth: int = 0
+    truth_remarks: list[str] = field(default_factory=list)
     ended_by: str = ''
 
     @property
@@ -119,20 +123,29 @@ def replay_recording(
         skipped=skipped,
     )
     recording.folder.mkdir(parents=True, exist_ok=True)
+    whole: set[int] = set()
     with ExitStack() as stack:
         store = stack.enter_context(ResultStore(recording.folder / RESULTS_FILE, outcome.identity))
         writer = stack.enter_context(_prediction_writer(recording, streams, perceiver, options))
         started = perf_counter()
         try:
-            _look_at_all(streams, perceiver, options, store, writer, outcome, on_frame)
+            _look_at_all(streams, perceiver, options, store, writer, outcome, on_frame, whole)
         except KeyboardInterrupt:
             outcome.ended_by = STOPPED
         except RecordingError as error:
             outcome.ended_by = str(error)
         outcome.timing.seconds = perf_counter() - started
+    _balance_truth(streams, outcome, whole)
     # Damaged frames are noted by the thread that reads ahead, bad truth behind it.
     skipped.sort(key=lambda skip: (outcome.stream_names.index(skip.stream), skip.stamp_ns))
     return outcome
+
+
+def _balance_truth(streams: Sequence[Stream], outcome: RecordingReplay, whole: set[int]) -> None:
+    for number, stream in enumerate(streams):
+        balance = stream.truth.balance(whole=number in whole)
+        outcome.unmatched_truth += balance.unmatched
+        outcome.truth_remarks += [f'{stream.name}: {remark}' for remark in balance.remarks]
 
 
 def discard_results(recording: Recording) -> None:
@@ -189,6 +202,7 @@ def _look_at_all(
     writer: PredictionWriter,
     outcome: RecordingReplay,
     on_frame: OnFrame,
+    whole: set[int],
 ) -> None:
     meter = AgreementMeter(perceiver.labels, options.score_threshold)
     recorder = _Recorder(outcome, writer, store, meter, describe_machine(perceiver.device))
@@ -201,7 +215,7 @@ def _look_at_all(
             return error
 
     with (
-        read_ahead(_read(streams, options)) as frames,
+        read_ahead(_read(streams, options, whole)) as frames,
         map_in_order(look, frames, perceiver.device, options.workers) as looked,
     ):
         for read, seen in looked:
@@ -226,13 +240,15 @@ class _Read:
     read_ms: float
 
 
-def _read(streams: Sequence[Stream], options: ReplayOptions) -> Iterator[_Read]:
+def _read(streams: Sequence[Stream], options: ReplayOptions, whole: set[int]) -> Iterator[_Read]:
+    """The frames of all streams; the numbers of those that came to their end are added to ``whole``."""
     for number, stream in enumerate(streams):
         frames, first_ns, count = iter(stream.source), None, 0
         while not options.frames or count < options.frames:
             clock = perf_counter()
             frame = next(frames, None)
             if frame is None:
+                whole.add(number)
                 break
             # Damaged frames count, so that truth in order stays beside its frame.
             place = count + stream.source.skipped.total()

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from functools import cached_property
 from pathlib import Path
 from typing import Protocol
 
 from perception.bag.frames import ImageFrames
-from perception.bag.labelled import LabelledFolder, Match, image_stem, open_labelled
+from perception.bag.labelled import LabelledFile, LabelledFolder, Match, image_stem, open_labelled
 from perception.bag.reader import BagFrames
 from perception.bag.source import FrameSource
 from perception.bag.truth_topics import BagTruth, TruthBalance, find_truth_topics
@@ -57,6 +58,14 @@ class TruthSource(Protocol):
         """
         ...
 
+    def claims(self) -> Iterable[str]:
+        """The annotations that will be used, by names of their own: each is of one picture, so of one stream.
+
+        Raises:
+            RecordingError: If the recording turns out to be damaged.
+        """
+        ...
+
     def balance(self, *, whole: bool) -> TruthBalance:
         """What of it was not used, once every frame has asked.
 
@@ -74,6 +83,9 @@ class NoTruth:
 
     def of(self, position: int, frame: StampedImage) -> GroundTruth | None:
         return None
+
+    def claims(self) -> Iterable[str]:
+        return ()
 
     def balance(self, *, whole: bool) -> TruthBalance:
         return TruthBalance()
@@ -97,6 +109,10 @@ class TopicTruth:
                 f'{frame.image_rgb.shape[0]}x{frame.image_rgb.shape[1]}; both must have the same size.'
             )
         return truth
+
+    def claims(self) -> Iterable[str]:
+        topics = (self._truth.topics.mask, self._truth.topics.detections)
+        return [f'{self._truth.path}, {topic}' for topic in topics if topic]
 
     def balance(self, *, whole: bool) -> TruthBalance:
         return self._truth.balance(whole=whole)
@@ -123,7 +139,8 @@ class FolderTruth:
             )
         if match == 'name' and not isinstance(source, ImageFrames):
             raise DatasetError(f'{source.path} is no folder of images, so its frames have no names; match by order.')
-        self._match = match
+        self._match, self._source = match, source
+        self._used: set[LabelledFile | None] = set()
         self._by_stamp = {file.stamp_ns: file for file in folder.files}
         self._by_name = {file.stem: file for file in folder.files}
         if match == 'order' and source.frame_count not in (None, len(folder.files)):
@@ -145,7 +162,28 @@ class FolderTruth:
         else:
             file = self._files[position] if position < len(self._files) else None
         size = ImageSize(f'at {frame.stamp_ns} ns', (frame.image_rgb.shape[0], frame.image_rgb.shape[1]))
+        self._used.add(file)
         return None if file is None else file.read(size)
+
+    def claims(self) -> Iterable[str]:
+        files: Iterable[LabelledFile] = self._files
+        if self._match == 'name' and isinstance(self._source, ImageFrames):
+            found = (self._by_name.get(image_stem(image.name)) for image in self._source.files)
+            files = [file for file in found if file is not None]
+        elif self._match == 'stamp' and isinstance(self._source, BagFrames):
+            stamps = set(self._source.stamps_ns())
+            files = [file for stamp_ns, file in self._by_stamp.items() if stamp_ns in stamps]
+        return [str(file.annotation) for file in files]
+
+    def balance(self, *, whole: bool) -> TruthBalance:
+        left = [file for file in self._files if file not in self._used]
+        if not whole or not left or self._match == 'order':
+            return TruthBalance()
+        remark = (
+            f'{len(left):,} of {len(self._files):,} annotations, such as {left[0].annotation.name}, belong to no frame '
+            f'by {self._match}.'
+        )
+        return TruthBalance(unmatched=len(left), remarks=(remark,))
 
 
 def open_truth(

@@ -57,13 +57,12 @@ def open_storage(path: Path) -> Storage:
         RecordingError: If it is empty, or nothing of what its name says.
         Exception: What the libraries raise on damaged bytes: a dozen unrelated types.
     """
-    kind = STORAGES[storage_suffix(path)]
-    path = unpack(path)
-    with path.open('rb') as content:
+    kind, whole = STORAGES[storage_suffix(path)], unpack(path)
+    with whole.open('rb') as content:
         begin = content.read(len(kind.begin))
     if begin != kind.begin:
         found = f'begins with {begin!r}' if begin else 'is empty'
         raise RecordingError(
-            f'{path} {found}; a file of a bag that ends in {path.suffix} begins with {kind.begin!r}.'
+            f'{path} {found}; a file of a bag that ends in {whole.suffix} begins with {kind.begin!r}.'
         )
-    return kind.open(path)
+    return kind.open(whole)

@@ -10,7 +10,10 @@ from tempfile import TemporaryDirectory
 
 import zstandard
 
+from perception.errors import RecordingError
+
 PACKED_SUFFIX = '.zstd'
+_PART_BYTES = 1 << 20
 _PACKED_BEGIN = b'\x28\xb5\x2f\xfd'
 
 
@@ -57,5 +60,9 @@ def _copies(files: tuple[_State, ...]) -> TemporaryDirectory[str]:
             shutil.copyfile(file, copy)
             continue
         with file.open('rb') as packed, copy.open('wb') as whole:
-            zstandard.ZstdDecompressor().copy_stream(packed, whole)
+            unpacker = zstandard.ZstdDecompressor().decompressobj()
+            while not unpacker.eof and (part := packed.read(_PART_BYTES)):
+                whole.write(unpacker.decompress(part))
+        if not unpacker.eof:
+            raise RecordingError(f'{file} was cut short before it was packed to its end; copy it again.')
     return folder
