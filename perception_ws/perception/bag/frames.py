@@ -44,7 +44,9 @@ def open_frames(
     if is_bag(path):
         beside = _images(path) if path.is_dir() else []
         if beside:
-            logger.warning('%s is read as a bag; %d images beside it, such as %s, are not.', path, len(beside), beside[0].name)
+            logger.warning(
+                '%s is read as a bag; %d images beside it, such as %s, are not.', path, len(beside), beside[0].name
+            )
         return BagFrames(path, topic, on_skip=on_skip)
     if topic is not None:
         raise ConfigError(f'{path} is no bag, so it has no topic {topic!r}. Leave the topic out.')
@@ -58,7 +60,7 @@ def open_frames(
 
 
 def is_bag(path: Path) -> bool:
-    """Whether a path is a bag: a file of one, or a folder with metadata.yaml or files of one, whatever else it holds."""
+    """Whether a path is a bag: a file of one, or a folder with metadata.yaml or such files, whatever else it holds."""
     if path.is_file():
         return is_storage(path)
     return (path / METADATA).exists() or bool(storage_files(path))

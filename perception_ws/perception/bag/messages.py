@@ -42,7 +42,7 @@ def deserialize(path: Path, message: Message) -> Any:
     topic, data = message.topic, message.data
     if not can_decode(topic):
         raise RecordingError(
-            f'{path} holds {topic.type} on {topic.name!r}, written as {topic.encoding or "nothing known"}, which nobody '
+            f'{path} holds {topic.type} on {topic.name!r}, encoded as {topic.encoding or "nothing known"}, which nobody '
             f'knows in a ROS {1 if is_ros1(topic) else 2} bag. Leave the topic out of the bag, or name another one.'
         )
     store = _typestore(is_ros1(topic))
@@ -68,7 +68,9 @@ def serialized_stamp_ns(message: Message) -> int:
     try:
         seconds, nanoseconds = struct.unpack_from(form, message.data, 4)
     except struct.error as error:
-        raise ImageError('undecodable', f'A message of {len(message.data)} bytes ends before its stamp does.') from error
+        raise ImageError(
+            'undecodable', f'A message of {len(message.data)} bytes ends before its stamp does.'
+        ) from error
     return _stamp_ns(seconds, nanoseconds)
 
 

@@ -1,4 +1,4 @@
-"""The classes of a truth by the names that its LabelInfo gives them, and what is lost where they are not the network's."""
+"""The classes of a truth by the names in its LabelInfo, and what is lost where they are not the network's."""
 
 from __future__ import annotations
 
@@ -103,6 +103,6 @@ class TruthClasses:
             f'{name} ({count:,} {unit}, {100 * count / self.seen:.1f} %)' for name, count in self.lost.most_common()
         )
         return (
-            f'Classes of the truth that the network does not have, so nothing of them is scored: {lost}. Where they are '
-            'the same by another name, rename them in the LabelInfo.'
+            f'Classes of the truth that the network does not have, so nothing of them is scored: {lost}. Where it has '
+            'them by another name, rename them in the LabelInfo.'
         )

@@ -60,8 +60,6 @@ def format_replay(replay: Replay) -> str:
         ['object pixels in a box %', share(covered)],
         ['frames a second', f'{timing.frames_per_s:.2f}'],
     ]
-    if not report.complete:
-        rows.append(['ENDED EARLY BY', report.ended_by + ('; --resume goes on' if STOPPED in report.ended_by else '')])
     table = timing.percentiles()
     times = [[stage, *values.values()] for stage, values in table.items()]
     headers = ['ms', *next(iter(table.values()), {})]
@@ -71,6 +69,8 @@ def format_replay(replay: Replay) -> str:
         tabulate(times, headers=headers, floatfmt='.1f'),
     ]
     first_of = {skip.reason: skip for skip in reversed(report.skipped)}
+    if not report.complete:
+        parts.append(f'ENDED EARLY BY {report.ended_by}{"; --resume goes on" if STOPPED in report.ended_by else ""}')
     parts += [f'truth that was not used: {remark}' for remark in report.truth_remarks]
     parts += [f'first {skip.reason}, {skip.stream} at {skip.stamp_ns} ns: {skip.message}' for skip in first_of.values()]
     return '\n\n'.join(parts)

@@ -180,7 +180,9 @@ def test_an_index_that_makes_no_sense_is_done_without(tmp_path: Path) -> None:
     write_mcap(path)
     records = split_records(path)
     end = [each[0] for each in records].index(DATA_END)
-    put_together(path, [*records[: end + 1], *(record(each[0], b'\xff' * (len(each) - 9)) for each in records[end + 1 :])])
+    put_together(
+        path, [*records[: end + 1], *(record(each[0], b'\xff' * (len(each) - 9)) for each in records[end + 1 :])]
+    )
     assert numbers(read(path, '/odd', '/even')) == list(range(COUNT))
 
 

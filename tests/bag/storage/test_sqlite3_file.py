@@ -49,7 +49,7 @@ RECORDER = """
 
 
 def kill_recorder(drive: Path, mode: str) -> None:
-    """Leave the file as a recorder that is killed leaves it: its last rows are in the log, or a journal takes them back."""
+    """Leave the file as a recorder that is killed does: its last rows are in the log, or a journal takes them back."""
     subprocess.run([sys.executable, '-c', textwrap.dedent(RECORDER), str(drive), mode, str(KEPT)], check=False)
 
 

@@ -62,7 +62,5 @@ def open_storage(path: Path) -> Storage:
         begin = content.read(len(kind.begin))
     if begin != kind.begin:
         found = f'begins with {begin!r}' if begin else 'is empty'
-        raise RecordingError(
-            f'{path} {found}; a file of a bag that ends in {whole.suffix} begins with {kind.begin!r}.'
-        )
+        raise RecordingError(f'{path} {found}; a file of a bag that ends in {whole.suffix} begins with {kind.begin!r}.')
     return kind.open(whole)

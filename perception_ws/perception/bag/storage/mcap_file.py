@@ -1,7 +1,7 @@
 """MCAP files, by the records of the official library (https://mcap.dev/spec): whole, without an index, or cut short.
 
-The format is a row of records, messages in packed chunks among them, and an index behind. What a writer may leave out of
-the index is found by reading the file once, record by record; so is what is left in front of a cut.
+The format is a row of records, messages in packed chunks among them, and an index behind. What a writer may leave out
+of the index is found by reading the file once, record by record; so is what is left in front of a cut.
 """
 
 from __future__ import annotations
@@ -222,8 +222,9 @@ def _note(index: _Index, opcode: int, begin: int, end: int, records: Iterable[Mc
 
 
 def _read_block(file: BinaryIO, block: _Block) -> Iterator[McapRecord]:
-    end = block.begin
+    read = block.begin
     for opcode, _, end, content in _walk(file, block.begin, block.end):
         yield from _parse(opcode, content)
-    if end != block.end:
+        read = end
+    if read != block.end:
         raise RecordingError('its index is wrong')
