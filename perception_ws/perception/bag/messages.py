@@ -42,8 +42,8 @@ def deserialize(path: Path, message: Message) -> Any:
     topic, data = message.topic, message.data
     if not can_decode(topic):
         raise RecordingError(
-            f'{path} holds {topic.type} on {topic.name!r}, encoded as {topic.encoding or "nothing known"}, which nobody '
-            f'knows in a ROS {1 if is_ros1(topic) else 2} bag. Leave the topic out of the bag, or name another one.'
+            f'{path} holds {topic.type} on {topic.name!r}, encoded as {topic.encoding or "nothing known"}, which '
+            f'nobody knows in a ROS {1 if is_ros1(topic) else 2} bag. Leave the topic out of the bag, or name another one.'
         )
     store = _typestore(is_ros1(topic))
     try:

@@ -41,7 +41,7 @@ _SPLIT_NUMBER = re.compile(r'_?\d+$')
 
 
 def storage_files(folder: Path) -> list[Path]:
-    """The files of a bag in a folder, in the order of their numbers; of one that is there packed, too, the whole one."""
+    """The files of a bag in a folder, in the order of their numbers; of one that is packed beside itself, the whole."""
     files = [file for file in list_folder(folder) if is_storage(file)] if folder.is_dir() else []
     whole = [file for file in files if file.suffix != PACKED_SUFFIX or file.with_suffix('') not in files]
     return sorted(whole, key=lambda file: counting_order(file.name))
@@ -180,8 +180,8 @@ def _listed_files(folder: Path) -> list[Path]:
     except Exception as error:
         raise RecordingError(
             f'{folder / METADATA} is no metadata of a bag; expected rosbag2_bagfile_information with '
-            f'relative_file_paths ({type(error).__name__}: {error}). `ros2 bag reindex` writes it anew; the bag is read '
-            'without it, too.'
+            f'relative_file_paths ({type(error).__name__}: {error}). `ros2 bag reindex` writes it anew; the bag is '
+            'read without it, too.'
         ) from error
     whole = [file.with_name(file.name.removesuffix(PACKED_SUFFIX)) for file in files]
     return [unpacked if unpacked.exists() else file for file, unpacked in zip(files, whole, strict=True)]
