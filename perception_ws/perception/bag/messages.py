@@ -43,7 +43,7 @@ def deserialize(path: Path, message: Message) -> Any:
     if not can_decode(topic):
         raise RecordingError(
             f'{path} holds {topic.type} on {topic.name!r}, encoded as {topic.encoding or "nothing known"}, which '
-            f'nobody knows in a ROS {1 if is_ros1(topic) else 2} bag. Leave the topic out of the bag, or name another one.'
+            f'nobody knows in a ROS {1 if is_ros1(topic) else 2} bag. Leave the topic out of the bag or name another.'
         )
     store = _typestore(is_ros1(topic))
     try:
