@@ -32,6 +32,7 @@ setup(
         'mcap>=1.2',
         'zstandard',
         'simplejpeg>=1.7',
+        'pillow>=9.0',
         'PyYAML',
         'tqdm',
         'tabulate',

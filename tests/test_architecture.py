@@ -41,7 +41,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     'checkpoint': {'interfaces', 'labels', 'networks'},
     'backends': {'interfaces', 'networks'},
     'pipeline': PERCEIVING,
-    'truth': {'interfaces', 'labels'},
+    'truth': {'interfaces', 'labels', 'image_messages'},
     'metrics': {*TENSORS, 'labels', 'drawing'},
     'benchmark': {*PERCEIVING, 'pipeline'},
     'bag': {'interfaces', 'labels', 'image_messages', 'truth'},

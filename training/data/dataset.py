@@ -12,9 +12,17 @@ from pathlib import Path
 
 from torch.utils.data import Dataset
 
+import perception.image_messages
 import perception.truth
 from perception.interfaces import LabelSpace
 from training.data.sample import Sample
+
+_READING = (
+    Path(__file__).with_name('files.py'),
+    *sorted(Path(perception.truth.__file__).parent.glob('*.py')),
+    *sorted(Path(perception.image_messages.__file__).parent.glob('*.py')),
+)
+"""The code that makes pixels and annotations of files."""
 
 
 class SceneDataset(Dataset[Sample], ABC):
@@ -47,7 +55,7 @@ class SceneDataset(Dataset[Sample], ABC):
 def fingerprint_files(reader: SceneDataset, root: Path, settings: Mapping[str, object], files: Iterable[Path]) -> str:
     """Digest of what decides a reader's samples: its code, its settings, and name, size and time of every file.
 
-    Its code is that of its classes and all of perception.truth.
+    Its code is that of its classes and of what reads pictures and annotations: changed, it may give others.
 
     Args:
         reader: The data set; the source files of its classes count.
@@ -59,7 +67,7 @@ def fingerprint_files(reader: SceneDataset, root: Path, settings: Mapping[str, o
     for ancestor in type(reader).__mro__:
         if ancestor.__module__.startswith(__name__.partition('.')[0]):
             digest.update(Path(inspect.getfile(ancestor)).read_bytes())
-    for source in sorted(Path(perception.truth.__file__).parent.glob('*.py')):
+    for source in _READING:
         digest.update(source.read_bytes())
     classes = [label.name for label in (*reader.labels.segmentation, *reader.labels.detection)]
     digest.update(json.dumps([reader.name, reader.labels.name, classes, settings], sort_keys=True).encode())

@@ -14,8 +14,8 @@ import torch
 from torch import Tensor
 
 from perception.errors import DatasetError, ImageError
-from perception.image_messages import decode_picture
-from perception.truth.index_maps import is_jpeg, read_picture
+from perception.image_messages import decode_picture, picture_kind
+from perception.truth.index_maps import decode_by_opencv, read_bytes, undecodable
 
 _JPEG_END = b'\xff\xd9'
 _SHOWN = 8
@@ -71,27 +71,26 @@ def require_files(files: list[Path], purpose: str) -> None:
 
 
 def read_image(path: Path) -> Tensor:
-    """Read a picture as (3, H, W) uint8 RGB, in the order that its pixels are stored in.
+    """Read a picture as (3, H, W) uint8 RGB, turned by its orientation tag as the runtime does.
 
     The memory is (H, W, 3): a channels-last tensor, as OpenCV and the fast resize kernels want it.
 
     Raises:
         DatasetError: If the file is missing, truncated or no picture.
     """
-    # Boxes and masks count in stored pixels, so an orientation tag must not turn them.
-    flags = cv2.IMREAD_COLOR_RGB | cv2.IMREAD_IGNORE_ORIENTATION
-    pixels = _read_jpeg(path) if is_jpeg(path) else read_picture(path, flags)
-    return torch.from_numpy(pixels).permute(2, 0, 1)
-
-
-def _read_jpeg(path: Path) -> np.ndarray:
-    """(H, W, 3) uint8 RGB by the runtime's decoder, which refuses damaged JPEGs; OpenCV fills them with grey."""
-    try:
-        data = path.read_bytes()
+    data = read_bytes(path)
+    kind = picture_kind(data)
+    if kind is None:
+        return _as_tensor(decode_by_opencv(data, path, cv2.IMREAD_COLOR_RGB))
+    if kind == 'jpeg':
         # Phones and cameras write more behind a picture's end: a depth map, a film. In a recording that is damage.
         end = data.rfind(_JPEG_END)
-        return decode_picture(data[: end + len(_JPEG_END)] if end > 0 else data, 'jpeg').to_rgb()
-    except (ImageError, OSError) as error:
-        raise DatasetError(
-            f'File {path} cannot be decoded; it is truncated or damaged. Copy or download it again. ({error})'
-        ) from error
+        data = data[: end + len(_JPEG_END)] if end > 0 else data
+    try:
+        return _as_tensor(decode_picture(data, kind).to_rgb())
+    except ImageError as error:
+        raise undecodable(path, error) from error
+
+
+def _as_tensor(pixels: np.ndarray) -> Tensor:
+    return torch.from_numpy(pixels).permute(2, 0, 1)

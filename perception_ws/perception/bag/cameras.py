@@ -16,6 +16,7 @@ from perception.bag.messages import can_decode, deserialize
 from perception.bag.recording import Recording
 from perception.bag.storage import Topic
 from perception.errors import ImageError, RecordingError
+from perception.image_messages import holds_depth
 
 logger = logging.getLogger(__name__)
 
@@ -25,7 +26,6 @@ PREFERENCE = ('image_raw', 'image', 'image_color')
 _IMAGE_NAME = re.compile(r'image(_(raw|rect|rectified|colou?r|mono|gr[ae]y))*')
 _RECTIFIED = re.compile(r'(^|_)rect(_|$|ified)')
 _RESULTS = {'truth', 'segmentation', 'overlay'}
-_DEPTH_ENCODINGS = ('16UC1', '32FC1')
 _PICTURE_TYPE = re.compile(r'(^|[./])(Compressed|Raw)?(Image|Video)$|ffmpeg|theora', re.IGNORECASE)
 _VIDEO_FORMAT = re.compile(r'h\.?26[45]|hevc|av1|vp[89]|theora', re.IGNORECASE)
 _MOST_NAMED = 8
@@ -138,9 +138,9 @@ def _kind_of_picture(recording: Recording, topic: Topic) -> str:
     try:
         for message in recording.messages([topic]):
             picture = deserialize(recording.path, message)
-            compression = str(getattr(picture, 'format', ''))
-            if 'compressedDepth' in compression or getattr(picture, 'encoding', '') in _DEPTH_ENCODINGS:
+            if holds_depth(picture):
                 return 'depth'
+            compression = str(getattr(picture, 'format', ''))
             return compression if _VIDEO_FORMAT.search(compression) else ''
     except (ImageError, RecordingError):
         pass  # whoever reads the frames says so

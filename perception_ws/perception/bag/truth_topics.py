@@ -29,7 +29,7 @@ from perception.bag.stamped_messages import StampedMessages
 from perception.bag.storage import CutShortError, Message
 from perception.bag.truth_classes import TruthClasses
 from perception.errors import DatasetError, ImageError, RecordingError
-from perception.image_messages import decode_compressed_image, decode_image
+from perception.image_messages import decode_ids, decode_image
 from perception.image_messages.decoded import view_bytes
 from perception.interfaces import GroundTruth, LabelSpace
 from perception.truth.clipping import clip_truth
@@ -40,7 +40,6 @@ IGNORED_CLASS = 'ignore'
 """class_id of a region in which detections are neither right nor wrong."""
 MASK_TOPIC, DETECTIONS_TOPIC, LABEL_INFO = 'truth/mask', 'truth/detections', 'label_info'
 _DETECTIONS_TYPE, _LABELS_TYPE = 'vision_msgs/msg/Detection2DArray', 'vision_msgs/msg/LabelInfo'
-_PNG_BEGIN, _GREY_8_BIT, _GREY_8_BIT_AT = b'\x89PNG\r\n\x1a\n', b'\x08\x00', 24  # of its header, IHDR
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -272,13 +271,8 @@ def _read_ids(message: Any) -> np.ndarray:
 
 
 def _read_compressed_ids(message: Any) -> np.ndarray:
-    """The same of a compressed one."""
-    data = view_bytes(message.data)
-    if data[: len(_PNG_BEGIN)].tobytes() != _PNG_BEGIN:
-        raise DatasetError(f'A mask of format {message.format!r} came; expected PNG: others change the ids.')
-    if data[_GREY_8_BIT_AT : _GREY_8_BIT_AT + 2].tobytes() != _GREY_8_BIT:
-        raise DatasetError('A mask came as a PNG with colours or of another depth; expected one channel of 8 bits.')
-    return decode_compressed_image(message).pixels
+    """The same of a compressed one: a grey PNG, or the indices of one with a palette."""
+    return decode_ids(view_bytes(message.data).tobytes(), str(message.format))
 
 
 _MASK_TYPES = {'sensor_msgs/msg/Image': _read_ids, 'sensor_msgs/msg/CompressedImage': _read_compressed_ids}

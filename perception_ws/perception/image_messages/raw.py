@@ -74,6 +74,7 @@ def _layouts() -> dict[str, _Layout]:
 
 
 _LAYOUTS = _layouts()
+_BAYER_ENCODINGS = tuple(name for name in _LAYOUTS if name.startswith('bayer_'))
 
 
 def decode_image(message: Any) -> DecodedImage:
@@ -100,6 +101,21 @@ def decode_image(message: Any) -> DecodedImage:
     if layout.to_rgb is not None:
         pixels = cv2.cvtColor(pixels, layout.to_rgb)
     return DecodedImage(pixels, layout.order, layout.assumed)
+
+
+def demosaic(mosaic: np.ndarray, encoding: str) -> DecodedImage:
+    """The colours of a (H, W) uint8 Bayer mosaic; its encoding, such as bayer_rggb8, names the pattern.
+
+    Raises:
+        ImageError: With reason ``unsupported_encoding`` (no known pattern) or ``odd_size``.
+    """
+    layout = _LAYOUTS.get(encoding) if encoding in _BAYER_ENCODINGS else None
+    if layout is None or layout.to_rgb is None:
+        known = nearest(encoding, list(_BAYER_ENCODINGS))
+        raise ImageError('unsupported_encoding', f'Encoding {encoding!r} of a mosaic is not supported: {known}')
+    height, width = mosaic.shape
+    _check_pattern_fits(height, width, encoding, layout)
+    return DecodedImage(cv2.cvtColor(np.ascontiguousarray(mosaic), layout.to_rgb), layout.order)
 
 
 def _check_pattern_fits(height: int, width: int, encoding: str, layout: _Layout) -> None:

@@ -11,9 +11,8 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from perception.errors import DatasetError
-
-_JPEG_BEGIN = b'\xff\xd8'
+from perception.errors import DatasetError, ImageError
+from perception.image_messages import decode_ids, picture_kind
 
 
 @dataclass(frozen=True)
@@ -24,23 +23,8 @@ class ImageSize:
     hw: tuple[int, int]
 
 
-def read_picture(path: Path, flags: int) -> np.ndarray:
-    """Read a picture that is no JPEG, by OpenCV's flags.
-
-    Raises:
-        DatasetError: If the file is missing, truncated, a JPEG or no picture.
-    """
-    if is_jpeg(path):
-        # Besides, OpenCV fills what a damaged JPEG lacks with grey and says nothing.
-        raise DatasetError(f'{path} is a JPEG, which changes the ids that it should hold; save annotations as PNG.')
-    pixels = cv2.imread(str(path), flags)
-    if pixels is None:
-        raise DatasetError(f'File {path} cannot be decoded; it is truncated or no picture. Copy or download it again.')
-    return pixels
-
-
-def is_jpeg(path: Path) -> bool:
-    """Whether a file is a JPEG, by its first bytes; its name may say otherwise.
+def read_bytes(path: Path) -> bytes:
+    """The content of a file of a data set.
 
     Raises:
         DatasetError: If the file is missing or cannot be read.
@@ -48,24 +32,59 @@ def is_jpeg(path: Path) -> bool:
     if not path.is_file():
         raise DatasetError(f'File {path} is missing; was the data set moved or changed while it was read?')
     try:
-        with path.open('rb') as file:
-            return file.read(len(_JPEG_BEGIN)) == _JPEG_BEGIN
+        return path.read_bytes()
     except OSError as error:
         raise DatasetError(f'File {path} cannot be read: {error}.') from error
+
+
+def decode_by_opencv(data: bytes, path: Path, flags: int) -> np.ndarray:
+    """Decode a picture of a kind that the runtime does not know, such as TIFF, by OpenCV's flags.
+
+    Raises:
+        DatasetError: If it is truncated or no picture.
+    """
+    try:
+        pixels = cv2.imdecode(np.frombuffer(data, np.uint8), flags) if data else None
+    except cv2.error as error:
+        raise undecodable(path, error.err) from error
+    if pixels is None:
+        raise undecodable(path)
+    return pixels
+
+
+def undecodable(path: Path, reason: object = '') -> DatasetError:
+    """The error for a file whose content is damaged."""
+    said = f' ({reason})' if reason else ''
+    return DatasetError(
+        f'File {path} cannot be decoded; it is truncated, damaged or no picture. Copy or download it again.{said}'
+    )
 
 
 def read_index_map(path: Path, *, dtypes: tuple[type[np.generic], ...] = (np.uint8,)) -> np.ndarray:
     """Read a picture whose values are class or instance ids, as (H, W) of one of the given types.
 
+    Of a PNG with a palette (VOC, labelme, Mapillary) the ids are the palette's indices. An orientation tag is applied.
+
     Raises:
         DatasetError: If the file is missing, truncated, a JPEG, has colours, or another depth.
     """
-    values = read_picture(path, cv2.IMREAD_UNCHANGED)
+    data = read_bytes(path)
+    kind = picture_kind(data)
+    if kind == 'png':
+        try:
+            return decode_ids(data, 'png', dtypes=dtypes)
+        except ImageError as error:
+            if error.reason == 'unsupported_encoding':
+                raise DatasetError(f'{path} holds no ids. {error}') from error
+            raise undecodable(path, error) from error
+    if kind == 'jpeg':
+        raise DatasetError(f'{path} is a JPEG, which changes the ids that it should hold; save annotations as PNG.')
+    values = decode_by_opencv(data, path, cv2.IMREAD_UNCHANGED)
     if values.ndim != 2 or values.dtype not in dtypes:
         expected = ' or '.join(np.dtype(kind).name for kind in dtypes)
         raise DatasetError(
             f'{path} is a {values.dtype} picture of shape {values.shape}; expected one channel of {expected} ids. '
-            'A coloured picture for people is not an annotation.'
+            'Save annotations as PNG.'
         )
     return values
 
