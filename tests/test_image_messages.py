@@ -338,15 +338,6 @@ def test_bmp_is_decoded() -> None:
     np.testing.assert_array_equal(decode_picture(compress('.bmp', draw(5, 6))).pixels, draw(5, 6))
 
 
-def test_orientation_tag_is_ignored() -> None:
-    jpeg = compress('.jpg', draw_smooth(8, 16))
-    tiff = b'II*\0' + struct.pack('<IHHHIHHI', 8, 1, 0x0112, 3, 1, 6, 0, 0)
-    tag = b'Exif\0\0' + tiff
-    turned = jpeg[:2] + b'\xff\xe1' + struct.pack('>H', len(tag) + 2) + tag + jpeg[2:]
-    assert cv2.imdecode(np.frombuffer(turned, np.uint8), cv2.IMREAD_COLOR).shape == (16, 8, 3)
-    assert decode_picture(turned).pixels.shape == (8, 16, 3)
-
-
 @pytest.mark.parametrize('mode', ['RGB', 'L', 'CMYK'])
 @pytest.mark.parametrize('options', [{}, {'progressive': True}, {'subsampling': 0}, {'subsampling': 2, 'quality': 40}])
 def test_jpeg_equals_opencv_to_the_bit(mode: str, options: dict[str, object]) -> None:

@@ -43,12 +43,12 @@ def read_header(data: bytes, kind: Kind) -> Header:
     """Size and orientation; a missing or broken EXIF block is orientation 1.
 
     Raises:
-        ValueError: If the header states no size.
+        ValueError: If the header states no size, or the parts of a PNG do not fit together.
     """
     try:
         return _KINDS[kind][2](data)
     except struct.error as error:
-        raise ValueError('the header is cut short') from error
+        raise ValueError('its header is cut short') from error
 
 
 def read_png_pixels(data: bytes) -> tuple[int, int]:
@@ -69,7 +69,7 @@ def _read_jpeg_header(data: bytes) -> Header:
             (length,) = struct.unpack_from('>H', data, content - 2)
             orientation = read_orientation(data[content : content - 2 + length])
     if hw is None:
-        raise ValueError('no frame header')
+        raise ValueError('its header states no size')
     return Header(hw, orientation)
 
 
@@ -91,21 +91,28 @@ def _jpeg_segments(data: bytes) -> Iterator[tuple[int, int]]:
 
 def _read_png_header(data: bytes) -> Header:
     width, height, _, _ = struct.unpack_from('>IIBB', data, 16)
+    name, orientation = b'', 1
     for name, start, end in _png_chunks(data):
         if name == b'eXIf' and zlib.crc32(data[start - 4 : end]) == int.from_bytes(data[end : end + 4], 'big'):
-            return Header((height, width), read_orientation(data[start:end]))
-    return Header((height, width))
+            orientation = read_orientation(data[start:end])
+    if name != b'IEND':
+        # OpenCV takes memory for a chunk before it reads it: up to 2 GB for what a damaged length promises.
+        raise ValueError('its chunks do not fit together')
+    return Header((height, width), orientation)
 
 
 def _png_chunks(data: bytes) -> Iterator[tuple[bytes, int, int]]:
-    """Name, start and end of the content of each whole chunk."""
+    """Name, start and end of the content of each whole chunk, up to the end's."""
     position = len(_PNG_BEGIN)
     while position + 12 <= len(data):
         start = position + 8
         end = start + int.from_bytes(data[position : position + 4], 'big')
         if end + 4 > len(data):
             return
-        yield data[start - 4 : start], start, end
+        name = data[start - 4 : start]
+        yield name, start, end
+        if name == b'IEND':
+            return
         position = end + 4
 
 

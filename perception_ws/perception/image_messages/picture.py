@@ -99,7 +99,7 @@ def _check(data: bytes, name: str, what: str) -> tuple[Kind, int]:
     try:
         (height, width), orientation = read_header(picture, kind)
     except ValueError as error:
-        raise ImageError('undecodable', f'A {what} has no readable header.') from error
+        raise ImageError('undecodable', f'A {what} is damaged: {error}.') from error
     if height * width > MAX_PIXELS:
         raise ImageError('too_large', f'A {what} unpacks to {height}x{width}; the limit is {MAX_PIXELS} pixels.')
     return kind, orientation
