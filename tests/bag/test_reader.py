@@ -18,6 +18,7 @@ from perception.bag.storage.mcap_file import McapFile
 from perception.errors import ImageError, RecordingError
 from perception.interfaces import StampedImage
 from tests.bag.drawn_bags import FIRST_NS, JPEG, RAW, DrawnBag, draw_frame
+from tests.image_messages.drawn_pictures import draw_smooth, encode, mosaic_of
 
 DrawBag = Callable[..., Path]
 
@@ -105,6 +106,23 @@ def test_depth_is_no_camera(tmp_path: Path, caplog: pytest.LogCaptureFixture) ->
     assert '/depth/image_rect_raw, /depth/image_rect_raw/compressedDepth: depth, so no camera' in caplog.text
     assert {frame.source for frame in read_frames(tmp_path / 'bag')} == {'/color/image_raw'}
     assert len(list(read_frames(tmp_path / 'bag', '/depth/image_rect_raw'))) == 2
+
+
+def test_compressed_depth_images_are_no_camera_and_compressed_mosaics_are_one(tmp_path: Path) -> None:
+    rgb = draw_smooth(20, 24)
+    depth = encode('.png', np.full((20, 24), 1500, np.uint16))
+    with DrawnBag(tmp_path / 'bag', 'mcap') as bag:
+        frame = draw_frame(0)
+        mosaic = encode('.png', mosaic_of(rgb, 'grbg'))
+        bag.write('/color/compressed', JPEG, frame, format='bayer_grbg8; png compressed ', data=mosaic)
+        bag.write('/depth/compressed', JPEG, frame, format='16UC1; png compressed ', data=depth)
+    assert camera_topics(tmp_path / 'bag') == ['/color/compressed']
+    (seen,) = read_frames(tmp_path / 'bag')
+    assert np.abs(seen.image_rgb.astype(int) - rgb)[2:-2, 2:-2].max() <= 1
+    skipped: list[ImageError] = []
+    assert not list(read_frames(tmp_path / 'bag', '/depth/compressed', on_skip=lambda _, error: skipped.append(error)))
+    assert len(skipped) == 1
+    assert 'holds depth, which is no picture' in str(skipped[0])
 
 
 def test_a_topic_without_messages_does_not_compete(tmp_path: Path) -> None:

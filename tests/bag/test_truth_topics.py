@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import random
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +24,7 @@ from perception.errors import DatasetError, RecordingError
 from perception.interfaces import GroundTruth
 from perception.labels import CITYSCAPES_11_3
 from tests.bag.drawn_bags import FIRST_NS, JPEG, RAW, DrawnBag, draw_frame
+from tests.image_messages.drawn_pictures import add_exif, exif_block, grey_png, palette_png
 
 MASKS, BOXES = '/truth/mask/compressed', '/truth/detections'
 DETECTIONS = 'vision_msgs/msg/Detection2DArray'
@@ -224,6 +225,20 @@ def test_a_picture_that_holds_no_ids_is_no_mask(tmp_path: Path, mask: np.ndarray
         writer.write_mask(MASKS, cv2.imencode(kind, content)[1].tobytes(), FIRST_NS)
     with pytest.raises(DatasetError, match=said):
         BagTruth(tmp_path / 'bag', TruthTopics(mask=MASKS), CITYSCAPES_11_3).at(FIRST_NS)
+
+
+@pytest.mark.parametrize('bits', [2, 4, 8])
+@pytest.mark.parametrize('write', [palette_png, grey_png])
+def test_a_mask_may_have_a_palette_or_few_bits(tmp_path: Path, write: Callable[..., bytes], bits: int) -> None:
+    ids = np.arange(12, dtype=np.uint8).reshape(3, 4) % min(2**bits, 11)
+    with BagWriter(tmp_path / 'bag') as writer:
+        writer.write_mask(MASKS, write(ids, bits), FIRST_NS)
+        writer.write_mask(MASKS, add_exif(write(ids, bits), exif_block(6)), FIRST_NS + 1)
+    truth = BagTruth(tmp_path / 'bag', TruthTopics(mask=MASKS), CITYSCAPES_11_3)
+    for stamp, wanted in ((FIRST_NS, ids), (FIRST_NS + 1, np.rot90(ids, -1))):
+        found = truth.at(stamp)
+        assert found is not None
+        np.testing.assert_array_equal(found.mask, wanted)
 
 
 @pytest.mark.parametrize('encoding', ['mono16', '16UC1', 'rgb8'])

@@ -170,26 +170,24 @@ def count_outcomes(seed: int, count: int) -> Counter[str]:
     """
     rng, pictures = np.random.default_rng(seed), draw_pictures()
     outcomes: Counter[str] = Counter()
-    for _ in range(count):
-        call = draw_call(pictures, rng)
-        try:
-            pixels = call()
-        except ImageError as error:
-            outcomes[error.reason] += 1
-        else:
-            assert pixels.ndim in (2, 3)
-            assert pixels.dtype in (np.uint8, np.uint16)
-            outcomes['pixels'] += 1
+    with pytest.MonkeyPatch.context() as patch:
+        # A mutated header may promise a hundred megapixels, which take a second each.
+        patch.setattr(picture, 'MAX_PIXELS', 100_000)
+        for _ in range(count):
+            outcomes[_outcome(draw_call(pictures, rng))] += 1
     return outcomes
 
 
-@pytest.fixture
-def no_large_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A mutated header may promise a hundred megapixels, which take a second each."""
-    monkeypatch.setattr(picture, 'MAX_PIXELS', 100_000)
+def _outcome(call: Callable[[], np.ndarray]) -> str:
+    try:
+        pixels = call()
+    except ImageError as error:
+        return error.reason
+    assert pixels.ndim in (2, 3)
+    assert pixels.dtype in (np.uint8, np.uint16)
+    return 'pixels'
 
 
-@pytest.mark.usefixtures('no_large_pictures')
 def test_nothing_but_an_image_error_comes_out(capfd: pytest.CaptureFixture[str]) -> None:  # libpng's words are many
     outcomes = count_outcomes(seed=16, count=10_000)
     reasons = {'undecodable', 'truncated', 'too_large', 'wrong_step', 'wrong_length', 'unsupported_encoding'}

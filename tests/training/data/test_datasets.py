@@ -14,6 +14,7 @@ from perception.errors import ConfigError, DatasetError
 from perception.interfaces import UNLABELLED
 from tests.training.data.drawn_layouts import DRAWERS, HW
 from training.data import DATASETS, build_dataset
+from training.data import dataset as reading
 from training.data.dataset import SceneDataset
 
 Builder = Callable[..., SceneDataset]
@@ -87,6 +88,17 @@ def test_the_fingerprint_follows_the_files(build: Builder, name: str, tmp_path: 
     picture = next(moved.rglob('*.png'))
     picture.write_bytes(picture.read_bytes() + b'more')
     assert build_dataset(name, moved, 'train').fingerprint() != before
+
+
+@each_dataset
+def test_the_fingerprint_follows_the_code_that_reads(
+    build: Builder, name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert {'files.py', 'index_maps.py', 'orientation.py', 'picture.py'} <= {path.name for path in reading._READING}
+    before = build(name).fingerprint()
+    (tmp_path / 'changed.py').write_text('"""Another rule."""\n')
+    monkeypatch.setattr(reading, '_READING', (*reading._READING[:-1], tmp_path / 'changed.py'))
+    assert build_dataset(name, tmp_path / name, 'train').fingerprint() != before
 
 
 @each_dataset

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
 
 import cv2
 import numpy as np
+import PIL.Image
 import pytest
 
+from perception.bag.frames import open_frames
 from perception.errors import DatasetError
-from perception.image_messages import decode_picture
+from perception.image_messages import decode_compressed_image, decode_picture
 from perception.truth.index_maps import read_index_map
+from tests.image_messages.drawn_pictures import add_exif, encode, exif_block
 from tests.training.data.drawn_layouts import gradient_rgb
 from training.data.files import list_names, read_image
 
@@ -58,14 +62,47 @@ def test_a_list_of_names_says_how_many_it_leaves_out() -> None:
     assert list_names(list('abcdefghij')) == 'a, b, c, d, e, f, g, h and 2 more'
 
 
-def test_a_png_is_read_by_opencv(tmp_path: Path) -> None:
+def test_a_png_has_the_pixels_that_opencv_reads(tmp_path: Path) -> None:
     path = tmp_path / 'picture.jpg'  # the bytes count, not the name
-    content = cv2.imencode('.png', cv2.cvtColor(gradient_rgb(), cv2.COLOR_RGB2BGR))[1].tobytes()
-    path.write_bytes(content)
-    assert np.array_equal(read_image(path).permute(1, 2, 0).numpy(), gradient_rgb())
-    path.write_bytes(content[:-40])
-    with pytest.raises(DatasetError, match=r'picture\.jpg cannot be decoded'):
-        read_image(path)
+    rgb = gradient_rgb()
+    deep = rgb.astype(np.uint16) * 255 + 7
+    for stored in (rgb, rgb[..., 0], deep, deep[..., 0], np.dstack((rgb, rgb[..., :1]))):
+        content = encode('.png', stored)
+        for behind in (b'', b'more'):
+            path.write_bytes(content + behind)
+            assert np.array_equal(read_image(path).permute(1, 2, 0), cv2.imread(str(path), cv2.IMREAD_COLOR_RGB))
+        path.write_bytes(content[:-40])
+        with pytest.raises(DatasetError, match=r'picture\.jpg cannot be decoded'):
+            read_image(path)
+
+
+@pytest.mark.filterwarnings('error')
+@pytest.mark.parametrize('orientation', range(1, 9))
+@pytest.mark.parametrize('kind', ['.jpg', '.png'])
+def test_training_replay_and_node_see_a_turned_picture_alike(tmp_path: Path, kind: str, orientation: int) -> None:
+    path = tmp_path / f'picture{kind}'
+    picture = add_exif(encode(kind, gradient_rgb()), exif_block(orientation))
+    path.write_bytes(picture)
+    trained = read_image(path).permute(1, 2, 0).numpy()
+    assert np.array_equal(trained, cv2.imread(str(path), cv2.IMREAD_COLOR_RGB)), 'OpenCV turns by itself'
+    assert np.array_equal(trained, next(iter(open_frames(path))).image_rgb)
+    message = SimpleNamespace(format='jpeg', data=picture)
+    assert np.array_equal(trained, decode_compressed_image(message).to_rgb())
+
+
+def test_kinds_that_only_training_reads_are_turned(tmp_path: Path) -> None:
+    for kind, options in (('webp', {'lossless': True, 'exif': exif_block(6)}), ('tiff', {'tiffinfo': {0x0112: 6}})):
+        path = tmp_path / f'picture.{kind}'
+        PIL.Image.fromarray(gradient_rgb()).save(path, **options)
+        assert np.array_equal(read_image(path).permute(1, 2, 0).numpy(), np.rot90(gradient_rgb(), -1))
+
+
+@pytest.mark.parametrize('content', [b'', b'text', b'GIF89a'])
+def test_what_is_no_picture_is_named(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / 'picture.png').write_bytes(content)
+    for read in (read_image, read_index_map):
+        with pytest.raises(DatasetError, match=r'picture\.png cannot be decoded'):
+            read(tmp_path / 'picture.png')
 
 
 def test_a_jpeg_is_no_annotation(jpeg: bytes, tmp_path: Path) -> None:
