@@ -138,8 +138,8 @@ class CocoBoxes(SceneDataset):
         if (rows, columns) != (image_rows, image_columns):
             raise DatasetError(
                 f'{self._annotations} states {rows}x{columns} (height x width) for the image {frame.path}, but that '
-                f'file is {image_rows}x{image_columns}, turned as its orientation tag says. Was it resized or turned '
-                'after its boxes were drawn, or were they drawn without regard to that tag?'
+                f'file is {image_rows}x{image_columns} as a viewer shows it. Was it resized or turned after its boxes '
+                'were drawn, or were they drawn without regard to its orientation tag?'
             )
         return Sample(
             image=image,
