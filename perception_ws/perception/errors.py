@@ -3,6 +3,11 @@
 Each message says what came, what was expected and what to do.
 """
 
+from collections.abc import Sequence
+
+_SHOWN = 8
+"""Names that an error lists before it only counts."""
+
 
 class PerceptionError(Exception):
     """Base of all errors that a user of this package may want to catch."""
@@ -58,3 +63,9 @@ def nearest(word: str, known: list[str]) -> str:
     close = get_close_matches(word, known, n=1)
     begin = f'did you mean {close[0]!r}? Known' if close else 'known'
     return f'{begin} are {", ".join(sorted(known))}.' if known else 'none is known.'
+
+
+def list_names(names: Sequence[str]) -> str:
+    """Text for an error: the first names, and how many more there are."""
+    more = f' and {len(names) - _SHOWN} more' if len(names) > _SHOWN else ''
+    return (', '.join(names[:_SHOWN]) or 'nothing') + more

@@ -5,6 +5,8 @@ Shape letters: H W rows and columns.
 
 from __future__ import annotations
 
+import os
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -13,19 +15,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from perception.errors import DatasetError, ImageError
+from perception.errors import DatasetError, ImageError, list_names
 from perception.image_messages import decode_picture, picture_kind
 from perception.truth.index_maps import decode_by_opencv, read_bytes, undecodable
 
 _JPEG_END = b'\xff\xd9'
-_SHOWN = 8
-"""Names that an error lists before it only counts."""
-
-
-def list_names(names: Sequence[str]) -> str:
-    """Text for an error: the first names, and how many more there are."""
-    more = f' and {len(names) - _SHOWN} more' if len(names) > _SHOWN else ''
-    return (', '.join(names[:_SHOWN]) or 'nothing') + more
 
 
 def require_folder(folder: Path, purpose: str) -> Path:
@@ -68,6 +62,20 @@ def require_files(files: list[Path], purpose: str) -> None:
             f'{purpose}: file {missing[0]} is missing ({len(missing)} of {len(files)} in all). '
             'Is the download or the copy complete?'
         )
+
+
+def name_images(files: Sequence[Path], ending: str = '') -> list[str]:
+    """A name for each image, no two alike: its path from the folder that all lie in, without its ending where it can.
+
+    Args:
+        ending: What else ends the names of all, before their suffix.
+    """
+    whole = [Path(os.path.abspath(file)) for file in files]
+    folder = os.path.commonpath([file.parent for file in whole]) if whole else ''
+    paths = [file.relative_to(folder) for file in whole]
+    short = [path.with_name(path.stem.removesuffix(ending)).as_posix() for path in paths]
+    taken = Counter(short)
+    return [name if taken[name] == 1 else path.as_posix() for name, path in zip(short, paths, strict=True)]
 
 
 def read_image(path: Path) -> Tensor:

@@ -13,6 +13,8 @@ import pytest
 
 from perception.errors import ConfigError, DatasetError
 from perception.labels import CITYSCAPES_11_3
+from perception.truth import CocoAnnotations
+from perception.truth.index_maps import ImageSize
 from tests.image_messages.drawn_pictures import add_exif, exif_block
 from tests.training.data.drawn_layouts import draw_coco, draw_driving_boxes, write_json, write_picture
 from training.data.coco import CocoBoxes, DrivingBoxes
@@ -162,7 +164,7 @@ def test_broken_json_is_named(root: Path) -> None:
 
 def test_an_image_of_another_size_is_named(root: Path) -> None:
     write_picture(root / 'train2017/001.png', np.zeros((10, 10, 3), np.uint8))
-    expected = r'train2017\.json states 40x64 .* for the image .*001\.png, but that file is 10x10'
+    expected = r'train2017\.json states 40x64 .* for the image 001\.png, but .*train2017/001\.png is 10x10'
     with pytest.raises(DatasetError, match=expected):
         CocoBoxes(root, 'train')[1]
 
@@ -174,7 +176,9 @@ def test_an_image_of_another_size_is_named(root: Path) -> None:
 def test_the_real_driving_boxes_are_counted(split: str, images: int, boxes: int) -> None:
     dataset = DrivingBoxes(_REAL, split)
     assert len(dataset) == images
-    assert sum(len(dataset._frames[image].boxes) for image in dataset._order) == boxes
+    annotations = CocoAnnotations(_REAL / f'{split}.json', _REAL)
+    truths = [image.read(ImageSize('it', image.image_hw)) for image in annotations.images.values()]
+    assert sum(len(truth.labels) for truth in truths if truth.labels is not None) == boxes
     sample = dataset[0]
     assert sample.boxes is not None
     assert len(sample.boxes)

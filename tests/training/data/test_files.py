@@ -16,7 +16,7 @@ from perception.image_messages import decode_compressed_image, decode_picture
 from perception.truth.index_maps import read_index_map
 from tests.image_messages.drawn_pictures import add_exif, encode, exif_block
 from tests.training.data.drawn_layouts import gradient_rgb
-from training.data.files import list_names, read_image
+from training.data.files import name_images, read_image
 
 
 @pytest.fixture(params=[3, 1], ids=['colour', 'grey'])
@@ -54,12 +54,6 @@ def test_a_truncated_jpeg_is_named(jpeg: bytes, tmp_path: Path, share: float) ->
         with pytest.raises(DatasetError, match=r'picture\.jpg cannot be decoded') as caught:
             read_image(path)
         assert "(format 'jpeg')" in str(caught.value), 'the name of a file is no format'
-
-
-def test_a_list_of_names_says_how_many_it_leaves_out() -> None:
-    assert list_names([]) == 'nothing'
-    assert list_names(list('abcdefgh')) == 'a, b, c, d, e, f, g, h'
-    assert list_names(list('abcdefghij')) == 'a, b, c, d, e, f, g, h and 2 more'
 
 
 def test_a_png_has_the_pixels_that_opencv_reads(tmp_path: Path) -> None:
@@ -109,3 +103,13 @@ def test_a_jpeg_is_no_annotation(jpeg: bytes, tmp_path: Path) -> None:
     (tmp_path / 'mask.png').write_bytes(jpeg)
     with pytest.raises(DatasetError, match=r'mask\.png is a JPEG, which changes the ids.*save annotations as PNG'):
         read_index_map(tmp_path / 'mask.png')
+
+
+def test_images_are_named_from_the_folder_that_all_lie_in() -> None:
+    def names(*files: str, ending: str = '') -> list[str]:
+        return name_images([Path('data') / file for file in files], ending)
+
+    assert names('test/1.jpg', 'test/2.v2.png') == ['1', '2.v2']
+    assert names('val/a/1_left.png', 'val/b/1_left.png', ending='_left') == ['a/1', 'b/1']
+    assert names('1.jpg', '1.png', 'a/2.png') == ['1.jpg', '1.png', 'a/2']
+    assert name_images([]) == []

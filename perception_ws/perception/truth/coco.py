@@ -1,0 +1,233 @@
+"""Boxes in COCO JSON (Lin et al., ECCV 2014): one file holds those of all images, and there are no masks.
+
+    images         id, file_name, height, width
+    categories     id, name; several may have one name
+    annotations    image_id, category_id, bbox [left, top, width, height] in pixels, iscrowd
+
+A table maps the names of categories to our classes; categories outside of it are left out, so an image may count as
+annotated and empty. Crowds become ignore boxes. Boxes are clipped to the image; what then has no area is left out.
+
+Shape letters: N objects, M ignored regions.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from perception.errors import ConfigError, DatasetError, list_names, nearest
+from perception.interfaces import GroundTruth
+from perception.labels import CITYSCAPES_11_3
+from perception.truth.clipping import clip_boxes
+from perception.truth.coco_entries import Entry, list_entries, parse_json, to_corners, to_integer, to_size, to_text
+from perception.truth.index_maps import ImageSize
+
+STREET_CATEGORIES = {
+    'car': 'car/truck/bus',
+    'truck': 'car/truck/bus',
+    'bus': 'car/truck/bus',
+    'person': 'person/rider',
+    'bicycle': 'bicycle/motorcycle',
+    'motorcycle': 'bicycle/motorcycle',
+}
+"""Our class of COCO's own categories of the street."""
+DRIVING_BOXES_CATEGORIES = {
+    'vehicle': 'car/truck/bus',
+    'person': 'person/rider',
+    'two_wheeler': 'bicycle/motorcycle',
+}
+"""Of those of driving_boxes."""
+_OUR_NAMES = tuple(label.name for label in CITYSCAPES_11_3.detection)
+_KNOWN_CATEGORIES = {**STREET_CATEGORIES, **DRIVING_BOXES_CATEGORIES, **{name: name for name in _OUR_NAMES}}
+_FIRST_PIXEL = 1.001
+_FEWEST_SHARES = 0.01
+"""A sliver that a crop left in the corner may be so small, but not one box in a hundred."""
+
+
+class CocoImage:
+    """One image of a file with its objects.
+
+    Attributes:
+        path: The picture, whether it exists or not.
+        file_name: What the file calls it.
+        image_hw: The height and width that the file states.
+    """
+
+    def __init__(self, entry: Entry, folder: Path) -> None:
+        self.file_name = entry.read('file_name', to_text, 'the path of a picture, as text')
+        self.path = folder / self.file_name
+        height, width = (entry.read(key, to_size, f'its {key} in pixels, an integer') for key in ('height', 'width'))
+        self.image_hw = (height, width)
+        self._file = entry.file
+        self._boxes: list[np.ndarray] = []
+        self._labels: list[int] = []
+        self._ignored: list[np.ndarray] = []
+
+    def add(self, annotation: Entry, box: np.ndarray, label: int) -> None:
+        """Add an object or a crowd; box (4,) xyxy.
+
+        Raises:
+            DatasetError: If the box has no part in the image.
+        """
+        try:
+            (clipped,), (has_area,) = clip_boxes(box, self.image_hw)
+        except DatasetError as error:
+            rows, columns = self.image_hw
+            raise annotation.error(
+                f'has bbox {annotation.values["bbox"]}, wholly outside of its image {self.path}, which is '
+                f'{rows}x{columns} (height x width); expected [left, top, width, height] in pixels of that image.'
+            ) from error
+        crowd = annotation.read_crowd()
+        if not has_area:
+            return
+        if crowd:
+            self._ignored.append(clipped)
+        else:
+            self._boxes.append(clipped)
+            self._labels.append(label)
+
+    def read(self, image: ImageSize) -> GroundTruth:
+        """What is annotated in the image.
+
+        Raises:
+            DatasetError: If the picture is not of the size that the file states.
+        """
+        if image.hw != self.image_hw:
+            raise DatasetError(
+                f'{self._file} states {self.image_hw[0]}x{self.image_hw[1]} (height x width) for the image '
+                f'{self.file_name}, but {image.name} is {image.hw[0]}x{image.hw[1]}. Was it resized or turned after '
+                'its boxes were drawn?'
+            )
+        return GroundTruth(
+            boxes_xyxy=_stack(self._boxes),
+            labels=np.array(self._labels, np.int64),
+            ignore_boxes_xyxy=_stack(self._ignored),
+        )
+
+
+class CocoAnnotations:
+    """All annotations of a file.
+
+    Attributes:
+        path: The file.
+        sha256: Of its content.
+        classes: The name of our class by that of each category that is used.
+        left_out: Names of the categories that are not.
+        images: Its images by their id, in the order of the ids.
+    """
+
+    def __init__(self, path: Path, images: Path = Path(), classes: Mapping[str, str] | None = None) -> None:
+        """Read the file.
+
+        Args:
+            path: The JSON file.
+            images: The folder that its file names count from, where it matters.
+            classes: Category name to the name of a detection class; each must be in the file. None: whichever of the
+                usual names are in it.
+
+        Raises:
+            ConfigError: If the table names an unknown class or a category that the file lacks.
+            DatasetError: If the file is missing, is no COCO JSON or contradicts itself, or a box of ours has no part
+                in its image.
+        """
+        self.path = path
+        try:
+            text = path.read_bytes()
+        except OSError as error:
+            raise DatasetError(f'Cannot read {path}: {error.strerror}.') from error
+        self.sha256 = hashlib.sha256(text).hexdigest()
+        content = parse_json(text, path)
+        names = _read_categories(list_entries(content, 'categories', 'category', path))
+        self.classes = _choose_classes(path, list(dict.fromkeys(names.values())), classes)
+        self.left_out = tuple(name for name in dict.fromkeys(names.values()) if name not in self.classes)
+        self.images = _read_images(list_entries(content, 'images', 'image', path), path, images)
+        self._add_objects(list_entries(content, 'annotations', 'annotation', path), names)
+
+    def _add_objects(self, annotations: Sequence[Entry], names: Mapping[int, str]) -> None:
+        seen: set[tuple[object, ...]] = set()
+        shares: list[Entry] = []
+        boxes = 0
+        for annotation in annotations:
+            image_id = annotation.read_reference('image', self.images)
+            category = names[annotation.read_reference('category', names)]
+            if category not in self.classes:
+                continue
+            box = annotation.read('bbox', to_corners, 'four finite numbers [left, top, width, height], no side below 0')
+            self.images[image_id].add(annotation, box, _OUR_NAMES.index(self.classes[category]))
+            # Files that were joined may begin to count anew; only what is there twice would be scored twice.
+            if annotation.values.get('id') is not None:
+                content = (str(annotation.values['id']), image_id, category, *box.tolist())
+                if content in seen:
+                    raise annotation.error('is there twice, with one image, category and bbox; expected it once.')
+                seen.add(content)
+            if (box[2:] > box[:2]).all():
+                boxes += 1
+                if (box <= _FIRST_PIXEL).all():
+                    shares.append(annotation)
+        if shares and len(shares) >= boxes * _FEWEST_SHARES:
+            raise shares[0].error(
+                f'has bbox {shares[0].values["bbox"]}; it and {len(shares) - 1} more of {boxes} boxes lie within the '
+                'first pixel of their image. They look like shares of its width and height: multiply them by these.'
+            )
+
+
+def _read_categories(categories: Sequence[Entry]) -> dict[int, str]:
+    """The name of each category by its id."""
+    names: dict[int, str] = {}
+    for entry in categories:
+        category_id, name = entry.read('id', to_integer, 'an integer'), entry.read('name', to_text, 'text')
+        if names.setdefault(category_id, name) != name:
+            raise entry.error(f'is {name!r}, and {names[category_id]!r} before; expected one name for each id.')
+    return names
+
+
+def _choose_classes(path: Path, present: list[str], classes: Mapping[str, str] | None) -> dict[str, str]:
+    """Our class by the name of each category that is used."""
+    option = (
+        'Say with the option classes (--truth-classes, or make-bag --classes) which categories are which of our '
+        f'classes, for example {{"{present[0] if present else "van"}": "{_OUR_NAMES[0]}"}}; ours are '
+        f'{", ".join(_OUR_NAMES)}.'
+    )
+    if classes is None:
+        usual = {name: _KNOWN_CATEGORIES[name] for name in present if name in _KNOWN_CATEGORIES}
+        if not usual:
+            raise DatasetError(
+                f'{path} has the categories {list_names(present)}, and no usual one among them. {option}'
+            )
+        return usual
+    for category, label in classes.items():
+        if label not in _OUR_NAMES:
+            raise ConfigError(
+                f'Class {label!r} for category {category!r} is unknown: {nearest(label, list(_OUR_NAMES))}'
+            )
+        if category not in present:
+            raise ConfigError(f'{path} has no category {category!r}: {nearest(category, present)} {option}')
+    return dict(classes)
+
+
+def _read_images(entries: Sequence[Entry], path: Path, folder: Path) -> dict[int, CocoImage]:
+    images: dict[int, CocoImage] = {}
+    by_file: dict[str, int] = {}
+    for entry in entries:
+        image_id = entry.read('id', to_integer, 'an integer')
+        if image_id in images:
+            raise entry.error('is there twice; expected an id of its own for every image.')
+        images[image_id] = CocoImage(entry, folder)
+        first = by_file.setdefault(os.path.normpath(images[image_id].path), image_id)
+        if first != image_id:
+            # Each would know a part of the objects, and what the other knows would count as wrongly found.
+            raise entry.error(
+                f'has file_name {images[image_id].file_name!r}, as image {first} has; expected one image for each '
+                'file, with all of its annotations.'
+            )
+    if not images:
+        raise DatasetError(f'{path}: the list images is empty; expected at least one.')
+    return dict(sorted(images.items()))
+
+
+def _stack(boxes: Sequence[np.ndarray]) -> np.ndarray:
+    return np.array(boxes, np.float32).reshape(-1, 4)
