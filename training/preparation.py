@@ -27,6 +27,7 @@ from training.data.dataset import SceneDataset
 from training.data.sample import Sample
 from training.data.stream import TrainingStream
 from training.data.transforms import TrainTransform
+from training.objects import require_objects
 from training.phases import Phase
 from training.rehearsal import rehearse
 from training.segmentation_loss import count_pixels, resolve_class_weights
@@ -82,6 +83,8 @@ def prepare_datasets(
     for dataset in prepared:
         _require_annotation(dataset)
     _require_something_to_learn(config, learnable, prepared)
+    if any('boxes' in tasks for tasks in learnable):
+        require_objects(prepared, config.transform)
     return prepared
 
 

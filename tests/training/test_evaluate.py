@@ -202,6 +202,27 @@ def test_command_on_cityscapes_agrees_with_its_scripts(
     assert ', equal to the above' in capsys.readouterr().out
 
 
+def test_equal_names_in_two_cities_are_scored_and_written_apart(tiny_checkpoint_path: Path, tmp_path: Path):
+    root, output = tmp_path / 'data', tmp_path / 'out'
+    for city, ids in (('one', 7), ('two', 23)):
+        for path, value in (
+            (f'leftImg8bit/val/{city}/0_leftImg8bit', 90),
+            (f'gtFine/val/{city}/0_gtFine_labelIds', ids),
+        ):
+            (root / path).parent.mkdir(parents=True)
+            cv2.imwrite(str(root / f'{path}.png'), np.full(HW, value, np.uint8))
+    arguments = ['--checkpoint', str(tiny_checkpoint_path), '--dataset', 'cityscapes', '--root', str(root)]
+    assert main([*arguments, '--options', '{"boxes": false}', '--output', str(output), '--device', 'cpu']) == 0
+    frames = {frame.name: frame.truth_pixels for frame in Report.load(output / 'report.json').frames}
+    assert {name: pixels.index(HW[0] * HW[1]) for name, pixels in frames.items() if pixels} == {
+        'cityscapes-val/one/0': 0,
+        'cityscapes-val/two/0': 4,
+    }
+    for city, ids in (('one', 7), ('two', 23)):
+        written = cv2.imread(str(output / 'masks' / 'truth' / city / '0_labelIds.png'), cv2.IMREAD_UNCHANGED)
+        assert (written == ids).all()
+
+
 def test_mistakes_are_told_without_a_traceback(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tiny_checkpoint_path: Path
 ):

@@ -22,6 +22,9 @@ from tests.conftest import TINY_CONFIG
 from tests.training.conftest import PHASES, lose_run_at, read_config
 from tests.training.data.drawn_layouts import DRAWERS
 from training.configuration import TrainingConfig
+from training.data.sample import Sample
+from training.data.transforms import TrainTransformConfig
+from training.objects import require_objects
 from training.preparation import _images_of, prepare_validation
 from training.rehearsal import rehearse
 from training.staged_train import train
@@ -99,7 +102,8 @@ def test_a_resumed_run_keeps_what_it_began_with(
 
     start.unlink()
     (mask, *_) = (data / 'gtFine' / 'train').glob('*/*_labelIds.png')
-    cv2.imwrite(str(mask), np.full_like(cv2.imread(str(mask), cv2.IMREAD_UNCHANGED), 7))
+    ids = cv2.imread(str(mask), cv2.IMREAD_UNCHANGED)
+    cv2.imwrite(str(mask), np.where(ids == 7, 0, ids))
     finished = train(config, resume=True)
     assert 'not what this run began with' in caplog.text
     assert torch.load(finished / 'state.pt', weights_only=True)['start'] == before
@@ -129,3 +133,37 @@ def test_validation_on_what_is_trained_on_is_told(
     around = f'{streets}/../{streets.name}'
     prepare_validation(replace(config, validation=(replace(config.data[0], root=around),)))
     assert 'cityscapes-train is trained on and validated on' in caplog.text
+
+
+def test_without_an_object_to_learn_from_training_does_not_begin(config_file: Path, tmp_path: Path) -> None:
+    root = tmp_path / 'boxes'
+    DRAWERS['driving_boxes'](root)
+    file = root / 'train.json'
+    whole = json.loads(file.read_text())
+    config = read_config(config_file, '--phases', json.dumps(PHASES[:1]))
+    config = replace(config, data=(replace(config.data[0], name='driving_boxes', root=str(root)),), validation=())
+    file.write_text(json.dumps({**whole, 'annotations': []}))
+    with pytest.raises(ConfigError, match=r'no object to learn from. driving_boxes-train .* not one in all of its 3'):
+        train(config)
+    for entry in whole['annotations']:
+        entry['bbox'] = [10, 10, 0.2, 0.2]
+    file.write_text(json.dumps(whole))
+    with pytest.raises(ConfigError, match=r'All boxes of driving_boxes-train are dropped.*min_box_side_px is 2\.'):
+        train(config)
+
+
+def test_one_data_set_of_several_may_be_without_objects(caplog: pytest.LogCaptureFixture) -> None:
+    class Photos(list[Sample]):
+        name = 'photos'
+
+    def photo(*boxes: tuple[float, ...]) -> Sample:
+        return Sample(image=torch.zeros(3, 8, 8, dtype=torch.uint8), boxes=torch.tensor(boxes).reshape(-1, 4))
+
+    transform = TrainTransformConfig(scale=(1.0, 1.5), min_box_side_px=3.0)
+    some, empty = Photos([photo(), photo((0, 0, 2, 8))]), Photos([photo(), photo()])
+    require_objects([some], transform)
+    assert caplog.text == ''
+    require_objects([empty, some], transform)
+    assert 'photos is annotated with boxes, and there is not one in all of its 2 images' in caplog.text
+    with pytest.raises(ConfigError, match='All boxes of photos are dropped'):
+        require_objects([Photos([photo((0, 0, 1.9, 8))]), empty], transform)

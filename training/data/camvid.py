@@ -1,13 +1,13 @@
 """CamVid with 11 classes, in the layout of the SegNet tutorial (Badrinarayanan et al., PAMI 2017).
 
-<split>.txt                  one frame a line; the stem of its first word counts
-<split>/<stem>.jpg or .png   images, 480x360
-<split>annot/<stem>.png      what perception.truth.camvid reads; its boxes are weak ones
+<split>.txt                  one frame a line: the path of its image, in the first word
+<split>/<name>.jpg or .png   images, 480x360; in folders or not
+<split>annot/<name>.png      what perception.truth.camvid reads; its boxes are weak ones
 """
 
 from __future__ import annotations
 
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Literal
 
 from perception.errors import ConfigError, DatasetError
@@ -15,8 +15,12 @@ from perception.labels import CITYSCAPES_11_3
 from perception.truth import CamVidAnnotations
 from perception.truth.camvid import CAMVID_CLASSES, WEAK_BOX_CLASSES, WEAK_BOXES
 from training.data.dataset import SceneDataset, fingerprint_files
-from training.data.files import read_image, require_file, require_files, require_folder
+from training.data.files import name_images, read_image, require_file, require_files, require_folder
 from training.data.sample import Sample, annotate
+
+_IMAGE_SUFFIXES = ('.jpg', '.png')
+_LISTED_SUFFIXES = (*_IMAGE_SUFFIXES, '.jpeg', '.bmp', '.tif', '.tiff', '.ppm', '.webp')
+"""Endings in a list, which may have been made before the images were converted; other dots are part of a name."""
 
 
 class CamVid(SceneDataset):
@@ -38,7 +42,7 @@ class CamVid(SceneDataset):
 
         Raises:
             ConfigError: If an option is out of range.
-            DatasetError: If folders or files are missing.
+            DatasetError: If folders or files are missing, or two lines or two images are of one frame.
         """
         if boxes not in ('weak', 'none'):
             raise ConfigError(f"CamVid takes boxes 'weak' or 'none'; got {boxes!r}.")
@@ -49,19 +53,17 @@ class CamVid(SceneDataset):
         images = require_folder(self._root / split, 'CamVid images')
         truth = require_folder(self._root / f'{split}annot', 'CamVid annotations')
         list_path = require_file(self._root / f'{split}.txt', 'CamVid frame list')
-        lines = list_path.read_text(encoding='utf-8').splitlines()
-        stems = [Path(line.split()[0]).stem for line in lines if line.strip()]
-        if not stems:
-            raise DatasetError(f'{list_path} lists no frames; expected one stem a line.')
-        self._frames = [(_find_image(images, stem), truth / f'{stem}.png') for stem in stems]
+        names = _read_list(list_path, images)
+        self._frames = [(_find_image(images, name), truth / f'{name}.png') for name in names]
         missing = [image for image, _ in self._frames if not image.is_file()]
         if missing:
             raise DatasetError(
                 f'{self.name}: neither {missing[0].with_suffix(".jpg")} nor {missing[0].name} exists '
-                f'({len(missing)} of {len(stems)} images are missing). Is the download or the copy complete?'
+                f'({len(missing)} of {len(names)} images are missing). Is the download or the copy complete?'
             )
         self._files = [file for frame in self._frames for file in frame]
         require_files(self._files, self.name)
+        self._names = name_images([image for image, _ in self._frames])
 
     def __len__(self) -> int:
         return len(self._frames)
@@ -71,7 +73,7 @@ class CamVid(SceneDataset):
         return annotate(
             read_image(image_path),
             lambda image: self._annotations.read(truth_path, image),
-            name=f'{self.name}/{image_path.stem}',
+            name=f'{self.name}/{self._names[index]}',
             image_path=image_path,
         )
 
@@ -80,7 +82,41 @@ class CamVid(SceneDataset):
         return fingerprint_files(self, self._root, settings, self._files)
 
 
-def _find_image(folder: Path, stem: str) -> Path:
-    """The frame as JPEG, else as PNG, whether that exists or not."""
-    jpeg = folder / f'{stem}.jpg'
-    return jpeg if jpeg.is_file() else folder / f'{stem}.png'
+def _read_list(path: Path, images: Path) -> list[str]:
+    """The name of each frame: the path of its image below the folder of images, without its ending."""
+    try:
+        # Editors on Windows begin a file with a byte order mark, which is no part of the first name.
+        lines = path.read_text(encoding='utf-8-sig').splitlines()
+    except ValueError as error:
+        raise DatasetError(f'{path} is no text in UTF-8 ({error}); save it as such.') from error
+    names: dict[str, str] = {}
+    for line in filter(str.strip, lines):
+        name = _find_name(images, PurePosixPath(line.split()[0]))
+        if name in names:
+            raise DatasetError(
+                f'{path} lists {names[name]} and {line.split()[0]}, which are both the frame {name} in {images}; '
+                'expected each frame once. Put frames of equal names into folders, and list those with them.'
+            )
+        names[name] = line.split()[0]
+    if not names:
+        raise DatasetError(f'{path} lists no frames; expected one stem a line.')
+    return list(names)
+
+
+def _find_name(images: Path, listed: PurePosixPath) -> str:
+    """What a listed path is below the folder of images: lists may hold paths of the machine that they were made on."""
+    name = listed.with_suffix('') if listed.suffix.lower() in _LISTED_SUFFIXES else listed
+    names = ['/'.join(name.parts[place:]) for place in range(name.is_absolute(), len(name.parts))] or [str(name)]
+    return next((name for name in names if _find_image(images, name).is_file()), names[-1])
+
+
+def _find_image(folder: Path, name: str) -> Path:
+    """The frame as JPEG, else as PNG, whether that exists or not.
+
+    Raises:
+        DatasetError: If it is there as both: nobody says which of them the annotation is of.
+    """
+    jpeg, png = (folder / f'{name}{suffix}' for suffix in _IMAGE_SUFFIXES)
+    if jpeg.is_file() and png.is_file():
+        raise DatasetError(f'{jpeg} and {png} are both there for one annotation; remove the one that it is not of.')
+    return jpeg if jpeg.is_file() else png

@@ -13,10 +13,11 @@ from perception.labels import CITYSCAPES_11_3
 from perception.truth import CityscapesAnnotations
 from perception.truth.cityscapes import INSTANCES_END, LABELS_END, read_class_table
 from training.data.dataset import SceneDataset, fingerprint_files
-from training.data.files import read_image, require_files, require_folder
+from training.data.files import name_images, read_image, require_files, require_folder
 from training.data.sample import Sample, annotate
 
-_IMAGE_END = '_leftImg8bit.png'
+_IMAGE_STEM_END = '_leftImg8bit'
+_IMAGE_END = f'{_IMAGE_STEM_END}.png'
 
 
 class Cityscapes(SceneDataset):
@@ -50,8 +51,14 @@ class Cityscapes(SceneDataset):
             (images / f'{stem}{_IMAGE_END}', truth / f'{stem}{LABELS_END}', truth / f'{stem}{INSTANCES_END}')
             for stem in sorted(stems)
         ]
+        if boxes and not any(objects.is_file() for _, _, objects in self._frames):
+            raise DatasetError(
+                f'{truth} holds no <city>/<stem>{INSTANCES_END}, which boxes are read from. Put them there, or take '
+                'the masks alone with the option boxes: false.'
+            )
         self._files = [file for frame in self._frames for file in (frame if boxes else frame[:2])]
         require_files(self._files, self.name)
+        self._names = name_images([image for image, _, _ in self._frames], ending=_IMAGE_STEM_END)
 
     def __len__(self) -> int:
         return len(self._frames)
@@ -61,7 +68,7 @@ class Cityscapes(SceneDataset):
         return annotate(
             read_image(image_path),
             lambda image: self._annotations.read(labels_path, image),
-            name=f'{self.name}/{image_path.name.removesuffix(_IMAGE_END)}',
+            name=f'{self.name}/{self._names[index]}',
             image_path=image_path,
         )
 

@@ -86,12 +86,12 @@ class CityscapesWriter:
         return len(self._pairs)
 
     def add(self, name: str, predicted: np.ndarray, truth: np.ndarray) -> None:
-        """Write one (H, W) uint8 mask and its truth. Only the last part of the name, after a ``/``, is used.
+        """Write one (H, W) uint8 mask and its truth. Of the name, <data set>/<path>, the path with its folders is used.
 
         Raises:
             ConfigError: If the name was used before, or the files cannot be written.
         """
-        stem = name.rsplit('/', 1)[-1]
+        stem = name.partition('/')[2] or name
         if not stem or stem in self._pairs:
             raise ConfigError(f'Mask name {name!r} is empty or was written before; names must differ.')
         paths = [self.folder / kind / f'{stem}_labelIds.png' for kind in ('predictions', 'truth')]

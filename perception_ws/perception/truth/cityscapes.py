@@ -29,6 +29,15 @@ CLASS_TABLE = Path(__file__).with_name('cityscapes_classes.csv')
 LABELS_END, INSTANCES_END = '_gtFine_labelIds.png', '_gtFine_instanceIds.png'
 _UNKNOWN = 254
 _LAST_VOID_ID = 3
+_FIRST_INSTANCE = 1000
+_TRAIN_IDS = np.array((7, 8, 11, 12, 13, 17, *range(19, 29), 31, 32, 33), np.uint8)
+"""The id by the train id: what cityscapesscripts writes into labelTrainIds for networks, beside 255."""
+
+
+_TRAIN_IDS_HINT = (
+    ' The classes in {} look like train ids (0 to 18, 255), as in labelTrainIds; write the ids of Cityscapes, such as '
+    '7 for road and 26 for car.'
+)
 
 
 @functools.cache
@@ -67,15 +76,16 @@ class CityscapesAnnotations:
         The public test split holds only void annotations (its real ones are withheld): they count as none.
 
         Raises:
-            DatasetError: If a picture is missing, broken, of another size than the image, or holds an unknown id.
+            DatasetError: If a picture is missing, broken, of another size than the image, or holds an unknown id, or
+                the two contradict each other.
         """
         table, _ = read_class_table()
         ids = read_index_map(labels_path)
         check_same_size(labels_path, ids.shape, image)
         mask = cv2.LUT(ids, table)
         if (mask == _UNKNOWN).any():
-            unknown = ids[mask == _UNKNOWN][0]
-            raise DatasetError(f'{labels_path} holds id {unknown}, which {CLASS_TABLE.name} does not list.')
+            unknown, hint = ids[mask == _UNKNOWN][0], _hint_at_train_ids(ids, 'labelIds')
+            raise DatasetError(f'{labels_path} holds id {unknown}, which {CLASS_TABLE.name} does not list.{hint}')
         if ids.max() <= _LAST_VOID_ID:
             return GroundTruth()
         if not self.boxes:
@@ -84,9 +94,61 @@ class CityscapesAnnotations:
         instances = read_index_map(instances_path, dtypes=(np.uint16, np.uint8))
         check_same_size(instances_path, instances.shape, image)
         boxes, labels, ignored = _read_objects(instances, instances_path)
+        _check_agreement(ids, labels_path, instances, instances_path)
         return GroundTruth(
             boxes_xyxy=boxes, labels=labels, ignore_boxes_xyxy=ignored, mask=mask if self.masks else None
         )
+
+
+@functools.cache
+def _class_of_values() -> np.ndarray:
+    """(65536,) uint8, the class id that each value of an instance map says."""
+    values = np.arange(1 << 16)
+    class_ids = np.where(values >= _FIRST_INSTANCE, values // 1000, values)
+    return np.where(class_ids < 256, class_ids, 0).astype(np.uint8)
+
+
+def _check_agreement(ids: np.ndarray, labels_path: Path, instances: np.ndarray, instances_path: Path) -> None:
+    """Check that both pictures (H, W) of one image mean the same classes.
+
+    Only whole objects count, and only where both name a class: void drawn over one of the two, and borders that were
+    resized, are no contradiction.
+
+    Raises:
+        DatasetError: If more than a tenth of all objects, or of all areas, by their pixels, are of another class.
+    """
+    claimed = _class_of_values()[instances]
+    both = (claimed > _LAST_VOID_ID) & (ids > _LAST_VOID_ID)
+    wrong = both & (claimed != ids)
+    if not wrong.any():
+        return
+    counts, wrongs = (np.bincount(instances[where], minlength=1 << 16) for where in (both, wrong))
+    is_object = np.arange(1 << 16) >= _FIRST_INSTANCE
+    for kind in (is_object, ~is_object):
+        mistaken = np.where(kind & (wrongs * 2 > counts), counts, 0)
+        if mistaken.sum() * 10 > counts[kind].sum():
+            value = int(mistaken.argmax())
+            found = int(np.bincount(ids[wrong & (instances == value)]).argmax())
+            hint = ' Do both belong to one image?'
+            for name, theirs, right in (('labelIds', ids, claimed), ('instanceIds', claimed, ids)):
+                if _are_train_ids(theirs[wrong], right[wrong]):
+                    hint = _TRAIN_IDS_HINT.format(name)
+            raise DatasetError(
+                f'{instances_path} says class {_class_of_values()[value]} (value {value}) where {labels_path} says '
+                f'class {found}; expected one class in both.{hint}'
+            )
+
+
+def _are_train_ids(found: np.ndarray, right: np.ndarray) -> bool:
+    """Whether most of the classes found are the train ids of the right ones."""
+    fits = found < len(_TRAIN_IDS)
+    return bool((_TRAIN_IDS[found[fits]] == right[fits]).sum() * 2 > len(found))
+
+
+def _hint_at_train_ids(class_ids: np.ndarray, name: str) -> str:
+    """The likely cause of an unknown class, where all look like train ids; empty: they do not."""
+    known = {*range(len(_TRAIN_IDS)), UNLABELLED}
+    return _TRAIN_IDS_HINT.format(name) if set(np.unique(class_ids).tolist()) <= known else ''
 
 
 def _read_objects(instances: np.ndarray, path: Path) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -94,12 +156,13 @@ def _read_objects(instances: np.ndarray, path: Path) -> tuple[np.ndarray, np.nda
     segmentation, detection = read_class_table()
     boxes, labels, ignored = [], [], [np.zeros((0, 4), np.float32)]
     for value in np.flatnonzero(np.bincount(instances.ravel())).tolist():
-        class_id = value // 1000 if value >= 1000 else value
+        class_id = value // 1000 if value >= _FIRST_INSTANCE else value
         if class_id > 255 or segmentation[class_id] == _UNKNOWN:
-            raise DatasetError(f'{path} holds instance id {value}, whose class {CLASS_TABLE.name} does not list.')
+            hint = _hint_at_train_ids(_class_of_values()[instances], 'instanceIds')
+            raise DatasetError(f'{path} holds instance id {value}, whose class {CLASS_TABLE.name} does not list.{hint}')
         if class_id not in detection:
             continue
-        if value >= 1000:
+        if value >= _FIRST_INSTANCE:
             boxes.append(value_box(instances, value))
             labels.append(detection[class_id])
         else:

@@ -130,3 +130,55 @@ def test_the_real_one_has_its_frames(split: str, frames: int) -> None:
     assert sample.image.shape == (3, 360, 480)
     assert sample.mask is not None
     assert int((sample.mask == 0).sum()) > 5_000  # road
+
+
+def _draw_in(root: Path, name: str, ids: int, suffix: str = '.png') -> None:
+    write_picture(root / 'train' / f'{name}{suffix}', np.full((*HW, 3), ids, np.uint8))
+    write_picture(root / 'trainannot' / f'{name}.png', np.full(HW, ids, np.uint8))
+
+
+def _ids(dataset: CamVid) -> dict[str, int]:
+    """The class of the first pixel by the name of the sample."""
+    return {sample.name: int(sample.mask[0, 0]) for sample in dataset if sample.mask is not None}
+
+
+def test_a_list_that_an_editor_on_windows_saved_is_read(root: Path) -> None:
+    names = [sample.name for sample in CamVid(root, 'train')]
+    path = root / 'train.txt'
+    path.write_bytes(b'\xef\xbb\xbf' + path.read_bytes().replace(b'\n', b'\r\n'))
+    assert [sample.name for sample in CamVid(root, 'train')] == names
+    path.write_bytes('Straße_1\n'.encode('latin-1'))
+    with pytest.raises(DatasetError, match=r'train\.txt is no text in UTF-8'):
+        CamVid(root, 'train')
+
+
+@pytest.mark.parametrize('listed', ['0001.v2', '0001.v2.png', '/SegNet/train/0001.v2.png', 'train/0001.v2.jpeg'])
+def test_names_may_have_dots(tmp_path: Path, listed: str) -> None:
+    for name, ids in (('0001', 3), ('0001.v2', 4)):
+        _draw_in(tmp_path, name, ids)
+    (tmp_path / 'train.txt').write_text(f'{listed}\n0001\n')
+    assert _ids(CamVid(tmp_path, 'train')) == {'camvid-train/0001.v2': 7, 'camvid-train/0001': 0}
+
+
+def test_equal_names_in_two_folders_are_two_frames(tmp_path: Path) -> None:
+    for folder, ids in (('one', 3), ('two', 4)):
+        _draw_in(tmp_path, f'{folder}/0001', ids)
+    (tmp_path / 'train.txt').write_text('one/0001.png\n/SegNet/train/two/0001.png\n')
+    assert _ids(CamVid(tmp_path, 'train')) == {'camvid-train/one/0001': 0, 'camvid-train/two/0001': 7}
+
+
+@pytest.mark.parametrize('lines', ['a/0001.png\nb/0001.png\n', '0001\n0001.png\n'])
+def test_two_lines_of_one_frame_are_refused(tmp_path: Path, lines: str) -> None:
+    _draw_in(tmp_path, '0001', 3)
+    (tmp_path / 'train.txt').write_text(lines)
+    first, second = lines.split()
+    with pytest.raises(DatasetError, match=rf'train\.txt lists {first} and {second}, which are both the frame 0001'):
+        CamVid(tmp_path, 'train')
+
+
+def test_two_images_of_one_annotation_are_refused(tmp_path: Path) -> None:
+    for suffix in ('.jpg', '.png'):
+        _draw_in(tmp_path, '0001', 3, suffix)
+    (tmp_path / 'train.txt').write_text('0001\n')
+    with pytest.raises(DatasetError, match=r'0001\.jpg and .*0001\.png are both there for one annotation'):
+        CamVid(tmp_path, 'train')

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import cv2
@@ -118,3 +119,79 @@ def test_an_empty_split_is_refused(root: Path) -> None:
         (root / kind / 'val').mkdir()
     with pytest.raises(DatasetError, match='holds no'):
         Cityscapes(root, 'val')
+
+
+def _train_ids(ids: np.ndarray) -> np.ndarray:
+    """What cityscapesscripts' labelTrainIds hold in place of these ids."""
+    table = np.full(256, 255, np.uint8)
+    table[[7, 8, 11, 12, 13, 17, *range(19, 29), 31, 32, 33]] = np.arange(19)
+    return table[ids]
+
+
+def _rewrite(path: Path, change: Callable[[np.ndarray], np.ndarray]) -> None:
+    write_picture(path, change(cv2.imread(str(path), cv2.IMREAD_UNCHANGED)))
+
+
+def test_train_ids_taken_for_ids_are_refused_with_the_cause(root: Path) -> None:
+    labels, instances = _truth(root, 'labelIds'), _truth(root, 'instanceIds')
+    _rewrite(labels, _train_ids)
+    expected = rf'{instances.name} says class 26 .*{labels.name} says class 13; .* labelIds look like train ids'
+    with pytest.raises(DatasetError, match=expected):
+        Cityscapes(root, 'train')[0]
+
+
+def test_train_ids_with_their_unlabelled_are_refused_with_the_cause(root: Path) -> None:
+    path = _truth(root, 'labelIds')
+    _rewrite(path, lambda ids: np.where(ids == 12, 255, _train_ids(ids)).astype(np.uint8))
+    with pytest.raises(DatasetError, match=rf'{path.name} holds id 255, .* labelIds look like train ids'):
+        Cityscapes(root, 'train', boxes=False)[0]
+
+
+def test_train_ids_of_instances_are_refused_with_the_cause(root: Path) -> None:
+    def shrink(values: np.ndarray) -> np.ndarray:
+        ids = np.where(values >= 1000, values // 1000, values)
+        return np.where(values >= 1000, _train_ids(ids).astype(int) * 1000 + values % 1000, _train_ids(ids))
+
+    _rewrite(_truth(root, 'instanceIds'), lambda values: shrink(values).astype(np.uint16))
+    with pytest.raises(DatasetError, match=r'labelIds\.png says class .*instanceIds look like train ids'):
+        Cityscapes(root, 'train')[0]
+
+
+def test_instances_of_another_image_are_refused(root: Path) -> None:
+    _rewrite(_truth(root, 'instanceIds'), lambda values: np.ascontiguousarray(values[:, ::-1]))
+    with pytest.raises(DatasetError, match=r'expected one class in both\. Do both belong to one image\?'):
+        Cityscapes(root, 'train')[0]
+
+
+@pytest.mark.parametrize(
+    'change',
+    [
+        lambda ids: np.where(np.arange(len(ids))[:, None] >= 30, 1, ids),  # the ego vehicle, laid over one of them
+        lambda ids: np.where(ids == 26, 0, ids),
+        lambda ids: np.roll(ids, 1, axis=1),  # resized otherwise
+    ],
+)
+@pytest.mark.parametrize('end', ['labelIds', 'instanceIds'])
+def test_void_and_borders_are_no_contradiction(
+    root: Path, end: str, change: Callable[[np.ndarray], np.ndarray]
+) -> None:
+    _rewrite(_truth(root, end), lambda ids: change(ids).astype(ids.dtype))
+    assert Cityscapes(root, 'train')[0].mask is not None
+
+
+def test_equal_names_in_two_cities_are_two_frames(tmp_path: Path) -> None:
+    for city, ids in (('one', 7), ('two', 23)):
+        write_picture(tmp_path / f'leftImg8bit/val/{city}/000000_leftImg8bit.png', np.full((*HW, 3), ids, np.uint8))
+        write_picture(tmp_path / f'gtFine/val/{city}/000000_gtFine_labelIds.png', np.full(HW, ids, np.uint8))
+    samples = list(Cityscapes(tmp_path, 'val', boxes=False))
+    assert [sample.name for sample in samples] == ['cityscapes-val/one/000000', 'cityscapes-val/two/000000']
+    masks = [sample.mask for sample in samples]
+    assert [_SEGMENTATION[int(mask[0, 0])] for mask in masks if mask is not None] == ['road', 'sky']
+
+
+def test_without_any_instances_the_option_is_named(root: Path) -> None:
+    for path in (root / 'gtFine').rglob('*_instanceIds.png'):
+        path.unlink()
+    with pytest.raises(DatasetError, match='masks alone with the option boxes: false'):
+        Cityscapes(root, 'train')
+    assert Cityscapes(root, 'train', boxes=False)[0].mask is not None
