@@ -27,7 +27,7 @@ ARGUMENTS = {
     'topic': ('', 'Camera topic of the bag, where it has several.'),
     'truth': (
         '',
-        'topics, none, or a folder in CamVid or Cityscapes layout. Empty: topics if there are some.',
+        'topics, none, a folder in CamVid, Cityscapes or COCO layout, or a COCO file. Empty: topics if there are some.',
     ),
     'truth_split': ('', 'Split of that folder.'),
     'start_timeout': ('180', 'Seconds that the node may take until it is active.'),

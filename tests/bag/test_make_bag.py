@@ -18,12 +18,12 @@ from perception.bag.scene_messages import write_label_info, write_true_boxes
 from perception.bag.truth_topics import BagTruth, TruthTopics, camera_namespace, find_truth_topics
 from perception.bag.vision_messages import VISION_MESSAGES
 from perception.bag.writer import BagWriter
-from perception.errors import DatasetError, RecordingError
+from perception.errors import ConfigError, DatasetError, RecordingError
 from perception.interfaces import GroundTruth, LabelClass
 from perception.labels import CITYSCAPES_11_3
 from perception.truth.index_maps import ImageSize
 from tests.bag.drawn_bags import FIRST_NS, draw_frame
-from tests.training.data.drawn_layouts import HW, draw_camvid, draw_cityscapes, write_picture
+from tests.training.data.drawn_layouts import HW, coco_content, draw_camvid, draw_cityscapes, write_json, write_picture
 
 DEFINITIONS = Path(__file__).parents[2] / 'perception_ws' / 'vision_msgs' / 'msg'
 # As ros-jazzy-vision-msgs 4.1 installs them.
@@ -219,13 +219,13 @@ def test_masks_in_cityscapes_layout_are_truth_without_any_instances(tmp_path: Pa
     instances = sorted(tmp_path.glob('gtFine/*/*/*_instanceIds.png'))
     instances[0].unlink()
     folder = open_labelled(tmp_path)
-    assert folder.boxes
+    assert folder.remark == ''
     with pytest.raises(DatasetError, match=r'instanceIds\.png is missing'):
         folder.files[0].read(ImageSize('image', HW))
     for path in instances[1:]:
         path.unlink()
     folder = open_labelled(tmp_path)
-    assert not folder.boxes
+    assert folder.remark == 'masks only'
     truth = folder.files[0].read(ImageSize('image', HW))
     assert truth.mask is not None
     assert truth.boxes_xyxy is None
@@ -257,3 +257,71 @@ def test_contents_are_all_that_truth_is_read_from(labelled: Path) -> None:
     pictures = {path for path in labelled.rglob('*.png') if path not in images}
     assert pictures
     assert set(folder.contents) == pictures
+
+
+def test_equal_names_in_two_folders_keep_their_truth(tmp_path: Path) -> None:
+    for place, ids in (('one', 3), ('two', 4)):
+        write_picture(tmp_path / 'data' / 'test' / place / '0001.v2.jpg', np.full((*HW, 3), ids, np.uint8))
+        write_picture(tmp_path / 'data' / 'testannot' / place / '0001.v2.png', np.full(HW, ids, np.uint8))
+    folder = open_labelled(tmp_path / 'data')
+    assert [str(file.name) for file in folder.files] == ['one/0001.v2', 'two/0001.v2']
+    frames, truth = labelled_frames(folder, 10.0)
+    masks = [known.mask for known in map(truth, frames) if known is not None]
+    assert [int(mask[0, 0]) for mask in masks if mask is not None] == [0, 7]
+
+
+def test_two_images_of_one_annotation_are_named(tmp_path: Path) -> None:
+    draw_camvid(tmp_path, 'test', 2)
+    image = sorted((tmp_path / 'test').iterdir())[1]
+    image.with_suffix('.jpg').write_bytes(image.read_bytes())
+    with pytest.raises(DatasetError, match=rf'{image.stem}\.jpg and .*{image.stem}\.png have one annotation'):
+        labelled_frames(open_labelled(tmp_path), 10.0)
+
+
+@pytest.mark.parametrize(
+    ('annotations', 'images', 'given', 'split'),
+    [
+        ('test.json', 'images/test', '', 'test'),
+        ('annotations/instances_val2017.json', 'val2017', '', 'val'),
+        ('annotations/instances_default.json', 'images', '', ''),
+        ('annotations/instances_default.json', 'images/default', 'annotations/instances_default.json', ''),
+        ('train/_annotations.coco.json', 'train', 'train', ''),
+    ],
+)
+def test_boxes_alone_make_a_bag(tmp_path: Path, annotations: str, images: str, given: str, split: str) -> None:
+    root = tmp_path / 'data'
+    named = 'images/test/' if annotations == 'test.json' else ''
+    write_json(root / annotations, coco_content(3, ('vehicle', 'person', 'two_wheeler'), named))
+    for number in range(3):
+        write_picture(root / images / f'{number:03d}.png', np.full((*HW, 3), number, np.uint8))
+    frames, truth = labelled_frames(open_labelled(root / given, split), 10.0)
+    write_frames_bag(frames, tmp_path / 'bag', encoding='png', truth=truth, progress=False)
+    topics = find_truth_topics(tmp_path / 'bag', '/camera/image/compressed')
+    assert topics == TruthTopics(detections='/camera/truth/detections')
+    found = BagTruth(tmp_path / 'bag', topics, CITYSCAPES_11_3).at(0)
+    assert found is not None
+    assert found.mask is None
+    np.testing.assert_array_equal(found.boxes_xyxy, [[4, 5, 24, 15], [50, 20, 64, 30]])
+    np.testing.assert_array_equal(found.labels, [0, 1])
+    np.testing.assert_array_equal(found.ignore_boxes_xyxy, [[0, 30, 12, 38]])
+
+
+def test_categories_of_boxes_are_ones_own(tmp_path: Path) -> None:
+    write_json(tmp_path / 'boxes.json', coco_content(1, ('van', 'walker', 'cow')))
+    folder = open_labelled(tmp_path / 'boxes.json', classes={'van': 'car/truck/bus'})
+    assert folder.remark == 'boxes only (van as car/truck/bus; not scored: walker, cow)'
+    assert folder.contents == [tmp_path / 'boxes.json']
+    with pytest.raises(DatasetError, match="is one file, which has no split 'test'"):
+        open_labelled(tmp_path / 'boxes.json', 'test')
+    draw_camvid(tmp_path / 'masks')
+    with pytest.raises(ConfigError, match='classes are for the categories of a COCO file'):
+        open_labelled(tmp_path / 'masks', classes={'van': 'car/truck/bus'})
+
+
+def test_a_split_without_annotations_is_named_with_what_was_expected(tmp_path: Path) -> None:
+    (tmp_path / 'camvid' / 'testannot').mkdir(parents=True)
+    with pytest.raises(DatasetError, match=r"Split 'test' holds no annotation: expected .*testannot/<name>\.png"):
+        open_labelled(tmp_path / 'camvid')
+    (tmp_path / 'cityscapes' / 'gtFine' / 'val').mkdir(parents=True)
+    with pytest.raises(DatasetError, match=r"'val' holds no annotation: expected .*val/<city>/<stem>_gtFine_labelIds"):
+        open_labelled(tmp_path / 'cityscapes')

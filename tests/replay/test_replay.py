@@ -33,7 +33,7 @@ from perception.replay.provenance import describe_machine
 from perception.replay.report import ReplayReport
 from perception.replay.run import RESULTS_FILE, SCORE_THRESHOLD
 from tests.bag.drawn_bags import FIRST_NS
-from tests.training.data.drawn_layouts import draw_camvid, write_picture
+from tests.training.data.drawn_layouts import draw_camvid, draw_driving_boxes, write_picture
 from training.data import build_dataset
 from training.evaluate import evaluate_dataset
 
@@ -181,6 +181,37 @@ def test_truth_of_images_is_found_by_their_names(replay: Any, tmp_path: Path) ->
     found = [frame.truth_pixels and names[int(np.argmax(frame.truth_pixels))] for frame in report.scores.frames]
     assert found == [None, 'road', None, 'sidewalk']
     assert report.truth[0].startswith('camvid test by name')
+
+
+def test_boxes_alone_score_as_in_training(
+    replay: Any, tiny_checkpoint_path: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    root = tmp_path / 'photos'
+    draw_driving_boxes(root, 'test', 4)
+    config = PostprocessConfig(score_threshold=SCORE_THRESHOLD)
+    dataset = build_dataset('driving_boxes', root, 'test')
+    perceiver = Perceiver(load_checkpoint(tiny_checkpoint_path), device='cpu', config=config)
+    wanted = evaluate_dataset(perceiver, dataset, show_progress=False).report().detection
+    assert wanted.boxes == (4, 4, 0)
+    assert wanted.ignore_regions == 4
+    bag = tmp_path / 'bag'
+    assert main(['make-bag', str(root), str(bag), '--labelled', '--split', 'test', '--encoding', 'png']) == 0
+    split = ('--truth', root, '--truth-split', 'test')
+    for name, recording, options in (
+        ('by_name', root / 'images' / 'test', split),
+        ('by_file', root / 'images' / 'test', ('--truth', root / 'test.json')),
+        ('by_order', bag, split),
+        ('by_topic', bag, ()),
+    ):
+        assert replay(recording, name, *options) == 0
+        assert ReplayReport.load(tmp_path / name).scores.detection == wanted
+    classes = ('--truth-classes', '{"vehicle": "car/truck/bus"}')
+    assert replay(bag, 'own_classes', *split, *classes) == 0
+    report = ReplayReport.load(tmp_path / 'own_classes').scores
+    assert report.detection.boxes == (4, 0, 0)
+    assert report.provenance['truth'] == [
+        'coco test by order, boxes only (vehicle as car/truck/bus; not scored: person, two_wheeler)'
+    ]
 
 
 def test_frames_of_a_bag_have_no_names(

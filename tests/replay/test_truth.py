@@ -44,6 +44,7 @@ def test_scoring_libraries_are_asked_for_where_a_truth_is_found(
     ('truth', 'options', 'said'),
     [
         ('', {'split': 'test'}, r'--truth is not given\. Give --truth FOLDER'),
+        ('', {'classes': {'van': 'car/truck/bus'}}, r'--truth-classes are about .*--truth is not given'),
         ('', {'match': 'stamp'}, r'--truth is not given\. Give --truth FOLDER'),
         ('topics', {'split': 'test'}, r'--truth is topics\. Give --truth FOLDER'),
         ('none', {'match': 'order'}, r'--truth is none\. Give --truth FOLDER'),

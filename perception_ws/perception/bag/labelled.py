@@ -1,7 +1,8 @@
-"""Folders of annotated images as frames with truth: the layouts of CamVid and of Cityscapes.
+"""Data sets of annotated images as frames with truth: the layouts of CamVid, of Cityscapes, and COCO's boxes.
 
-    CamVid       <root>/<split>/<stem>.jpg or .png, <root>/<split>annot/<stem>.png
+    CamVid       <root>/<split>/<name>.jpg or .png, <root>/<split>annot/<name>.png; in folders or not
     Cityscapes   <root>/leftImg8bit/<split>/<city>/..., <root>/gtFine/<split>/<city>/...
+    COCO         <root>/<split>.json, <root>/annotations/instances_<split>.json (or <split>2017), or the file itself
 
 Truth can also be matched to a recording of the same images: by the name of the image, by the stamp that each
 annotation's name ends with, in ns, or by order.
@@ -10,39 +11,57 @@ annotation's name ends with, in ns, or by order.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections import defaultdict
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import partial
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Literal
 
-from perception.bag.frames import IMAGE_SUFFIXES, list_images
+from perception.bag.frames import IMAGE_SUFFIXES
 from perception.bag.source import counting_order
-from perception.errors import DatasetError, RecordingError
+from perception.errors import ConfigError, DatasetError, list_names
 from perception.interfaces import GroundTruth
-from perception.truth import CamVidAnnotations, CityscapesAnnotations
+from perception.truth import CamVidAnnotations, CityscapesAnnotations, CocoAnnotations
+from perception.truth.camvid import WEAK_BOXES
 from perception.truth.cityscapes import INSTANCES_END, LABELS_END
 from perception.truth.index_maps import ImageSize
 
 Match = Literal['name', 'stamp', 'order']
-_CITYSCAPES_IMAGE_END = '_leftImg8bit'
-_SPLITS = ('test', 'val', 'train')
+CITYSCAPES_IMAGE_END = '_leftImg8bit'
+_LAYOUTS = 'gtFine (Cityscapes), <split>annot (CamVid), <split>.json or annotations/instances_<split>.json (COCO)'
 
 
 @dataclass(frozen=True, kw_only=True)
 class LabelledFile:
-    """One annotation, and its image where that lies beside it."""
+    """The annotation of one image, and that image where it lies beside it.
+
+    Attributes:
+        annotation: The file that it is read from, which may hold those of other images, too.
+        name: What its image is named by, without ending, in the folder that tells equal names apart.
+        images: Its image; several, of other endings, where nobody says which of them it is.
+        read: Given the size of its image.
+        beside: What else it is read from.
+    """
 
     annotation: Path
-    image: Path | None
+    name: PurePosixPath
+    images: tuple[Path, ...]
     read: Callable[[ImageSize], GroundTruth]
     beside: Path | None = None
-    """What else it is read from."""
+
+    def __str__(self) -> str:
+        return f'{self.annotation} ({self.name})' if self.annotation.suffix == '.json' else str(self.annotation)
+
+    @property
+    def image(self) -> Path | None:
+        """Its image; None if there is none, or more than one."""
+        return self.images[0] if len(self.images) == 1 else None
 
     @property
     def stem(self) -> str:
-        """Its name without the ending: what its image is named by."""
-        return self.annotation.name.removesuffix(LABELS_END).removesuffix('.png')
+        """The last part of its name."""
+        return self.name.name
 
     @property
     def stamp_ns(self) -> int | None:
@@ -56,28 +75,23 @@ class LabelledFolder:
     """The annotated images of one split, in the order in which a person counts.
 
     Attributes:
-        layout: ``camvid`` or ``cityscapes``.
-        boxes: Whether there are boxes, too: not in Cityscapes layout without a single instanceIds.
-        weak_boxes: Whether boxes come from connected components of the mask: a figure on them must say so.
+        layout: ``camvid``, ``cityscapes`` or ``coco``.
+        remark: What a figure on it must say: that boxes come from components of the mask, or what is not annotated.
+        other_images: Where the images of other splits lie.
     """
 
     path: Path
-    layout: Literal['camvid', 'cityscapes']
+    layout: Literal['camvid', 'cityscapes', 'coco']
     split: str
     files: tuple[LabelledFile, ...]
-
-    @property
-    def boxes(self) -> bool:
-        return self.layout == 'camvid' or any(file.beside is not None for file in self.files)
-
-    @property
-    def weak_boxes(self) -> bool:
-        return self.layout == 'camvid'
+    remark: str = ''
+    other_images: Mapping[str, Path] = field(default_factory=dict)
 
     @property
     def contents(self) -> list[Path]:
-        """All files that truth is read from."""
-        return [path for file in self.files for path in (file.annotation, file.beside) if path is not None]
+        """All files that truth is read from, each once."""
+        paths = [path for file in self.files for path in (file.annotation, file.beside) if path is not None]
+        return list(dict.fromkeys(paths))
 
     @property
     def stamped(self) -> bool:
@@ -85,35 +99,45 @@ class LabelledFolder:
         return all(file.stamp_ns is not None for file in self.files)
 
 
-def open_labelled(root: Path | str, split: str = '') -> LabelledFolder:
-    """Find the annotations in a folder, and its images where there are some.
+def open_labelled(root: Path | str, split: str = '', classes: Mapping[str, str] | None = None) -> LabelledFolder:
+    """Find the annotations in a folder or a file, and their images where there are some.
 
     Args:
+        root: Folder of the data set, or a COCO file.
         split: Empty: the only one there is.
+        classes: For COCO: category name to the name of a detection class; None: the usual names.
 
     Raises:
-        DatasetError: If the folder has neither layout, or not that split.
+        ConfigError: If there are classes for another layout, or they do not fit the file.
+        DatasetError: If the folder has no such layout, or not that split, or what is read from it at once is broken.
     """
     root = Path(root)
+    if root.is_file():
+        if split:
+            raise DatasetError(f'{root} is one file, which has no split {split!r}; leave the split out.')
+        return _open_coco(root, root, root.stem, classes)
     if not root.is_dir():
         raise DatasetError(
-            f'There is no folder {root.absolute()}; give the root of a data set in CamVid or Cityscapes layout.'
+            f'There is no folder {root.absolute()}; give the root of a data set in CamVid, Cityscapes or COCO layout.'
         )
-    if (root / 'gtFine').is_dir():
-        splits = {folder.name: folder for folder in sorted((root / 'gtFine').iterdir()) if folder.is_dir()}
-        chosen = _choose_split(root, splits, split)
-        files = _cityscapes_files(root, chosen, splits[chosen])
-        return LabelledFolder(path=root, layout='cityscapes', split=chosen, files=_some(files, root))
-    splits = {folder.name.removesuffix('annot'): folder for folder in sorted(root.glob('*annot')) if folder.is_dir()}
-    if not splits:
-        found = ', '.join(sorted(entry.name for entry in root.iterdir())[:8]) or 'nothing'
-        raise DatasetError(f'{root} holds {found}; expected gtFine (Cityscapes) or <split>annot (CamVid).')
-    chosen = _choose_split(root, splits, split)
-    files = _camvid_files(root / chosen, splits[chosen])
-    return LabelledFolder(path=root, layout='camvid', split=chosen, files=_some(files, root))
+    masks = [(root / 'gtFine').is_dir(), any(folder.is_dir() for folder in root.glob('*annot'))]
+    if classes and any(masks):
+        raise ConfigError(f'{root} holds masks, whose ids are fixed; classes are for the categories of a COCO file.')
+    if masks[0]:
+        return _open_cityscapes(root, split)
+    if masks[1]:
+        return _open_camvid(root, split)
+    files = {file.stem: file for file in sorted(root.glob('*.json'))}
+    for file in sorted(root.glob('annotations/instances_*.json')):
+        files[file.stem.removeprefix('instances_').removesuffix('2017')] = file
+    if not files:
+        found = list_names(sorted(entry.name for entry in root.iterdir()))
+        raise DatasetError(f'{root} holds {found}; expected {_LAYOUTS}.')
+    chosen = _choose_split(root, files, split)
+    return _open_coco(root, files[chosen], chosen, classes)
 
 
-def _choose_split(root: Path, splits: dict[str, Path], split: str) -> str:
+def _choose_split(root: Path, splits: Mapping[str, Path], split: str) -> str:
     if split in splits:
         return split
     if not split and len(splits) == 1:
@@ -122,55 +146,110 @@ def _choose_split(root: Path, splits: dict[str, Path], split: str) -> str:
     raise DatasetError(f'{root} has {problem}. There are: {", ".join(splits) or "none"}.')
 
 
-def _camvid_files(images: Path, annotations: Path) -> list[LabelledFile]:
-    reader = CamVidAnnotations()
-    by_stem = {image.stem: image for image in list_images(images)} if images.is_dir() else {}
-    return [
-        LabelledFile(annotation=path, image=by_stem.get(path.stem), read=partial(reader.read, path))
-        for path in _list_pictures(annotations)
+def _open_camvid(root: Path, split: str) -> LabelledFolder:
+    splits = {folder.name.removesuffix('annot'): folder for folder in sorted(root.glob('*annot')) if folder.is_dir()}
+    chosen = _choose_split(root, splits, split)
+    reader, folder = CamVidAnnotations(), splits[chosen]
+    images = defaultdict(list)
+    for image in sorted((root / chosen).rglob('*')):
+        if image.suffix.lower() in IMAGE_SUFFIXES and image.is_file():
+            images[_name(image, root / chosen)].append(image)
+    files = [
+        LabelledFile(
+            annotation=path,
+            name=_name(path, folder),
+            images=tuple(images.get(_name(path, folder), ())),
+            read=partial(reader.read, path),
+        )
+        for path in folder.rglob('*')
+        if path.suffix.lower() == '.png' and path.is_file()
     ]
+    return LabelledFolder(
+        path=root,
+        layout='camvid',
+        split=chosen,
+        files=_in_order(files, f'{folder}/<name>.png', chosen),
+        remark=WEAK_BOXES,
+        other_images={name: root / name for name in splits if name != chosen},
+    )
 
 
-def _cityscapes_files(root: Path, split: str, annotations: Path) -> list[LabelledFile]:
+def _open_cityscapes(root: Path, split: str) -> LabelledFolder:
+    splits = {folder.name: folder for folder in sorted((root / 'gtFine').iterdir()) if folder.is_dir()}
+    chosen = _choose_split(root, splits, split)
+    folder, images = splits[chosen], root / 'leftImg8bit'
     # Without any, the masks are all that was annotated; where only some are missing, their reader says so.
-    reader = CityscapesAnnotations(boxes=any(annotations.glob(f'*/*{INSTANCES_END}')))
+    reader = CityscapesAnnotations(boxes=any(folder.glob(f'*/*{INSTANCES_END}')))
     files = []
-    for path in sorted(annotations.glob(f'*/*{LABELS_END}'), key=_counting_order):
-        stem = path.name.removesuffix(LABELS_END)
-        candidates = [
-            root / 'leftImg8bit' / split / path.parent.name / f'{stem}{_CITYSCAPES_IMAGE_END}{suffix}'
-            for suffix in IMAGE_SUFFIXES
-        ]
-        image = next((candidate for candidate in candidates if candidate.is_file()), None)
-        objects = path.with_name(f'{stem}{INSTANCES_END}')
+    for path in folder.glob(f'*/*{LABELS_END}'):
+        name = PurePosixPath(path.parent.name, path.name.removesuffix(LABELS_END))
+        candidates = [images / chosen / f'{name}{CITYSCAPES_IMAGE_END}{suffix}' for suffix in ('.png', *IMAGE_SUFFIXES)]
+        objects = path.with_name(f'{name.name}{INSTANCES_END}')
         files.append(
             LabelledFile(
                 annotation=path,
-                image=image,
+                name=name,
+                images=tuple(image for image in candidates if image.is_file())[:1],  # PNG is the layout's own
                 read=partial(reader.read, path),
                 beside=objects if objects.is_file() else None,
             )
         )
-    return files
+    return LabelledFolder(
+        path=root,
+        layout='cityscapes',
+        split=chosen,
+        files=_in_order(files, f'{folder}/<city>/<stem>{LABELS_END}', chosen),
+        remark='' if reader.boxes else 'masks only',
+        other_images={name: images / name for name in splits if name != chosen},
+    )
 
 
-def _counting_order(path: Path) -> tuple[list[tuple[int, str]], list[tuple[int, str]]]:
-    return counting_order(path.parent.name), counting_order(path.name.removesuffix(LABELS_END))
+def _open_coco(root: Path, file: Path, split: str, classes: Mapping[str, str] | None) -> LabelledFolder:
+    annotations = CocoAnnotations(file, classes=classes)
+    names = [image.file_name for image in annotations.images.values()]
+    folder = next((place for place in _image_folders(file) if any((place / name).is_file() for name in names)), None)
+    files = [
+        LabelledFile(
+            annotation=file,
+            name=_name(Path(image.file_name)),
+            images=(folder / image.file_name,) if folder and (folder / image.file_name).is_file() else (),
+            read=image.read,
+        )
+        for image in annotations.images.values()
+    ]
+    used = '; '.join(f'{category} as {label}' for category, label in annotations.classes.items())
+    rest = f'; not scored: {list_names(annotations.left_out)}' if annotations.left_out else ''
+    return LabelledFolder(
+        path=root,
+        layout='coco',
+        split=split,
+        files=_in_order(files, f'images in {file}', split),
+        remark=f'boxes only ({used}{rest})',
+    )
 
 
-def image_stem(name: str) -> str:
-    """What the name of an image and that of its annotation have in common."""
-    return Path(name).stem.removesuffix(_CITYSCAPES_IMAGE_END)
+def _image_folders(file: Path) -> list[Path]:
+    """Where tools put the images that a COCO file names: beside it, or beside its folder."""
+    name = file.stem.removeprefix('instances_')
+    return [
+        place
+        for base in (file.parent, file.parent.parent)
+        for place in (base, base / name, base / 'images', base / 'images' / name)
+    ]
 
 
-def _list_pictures(folder: Path) -> list[Path]:
-    try:
-        return [path for path in list_images(folder) if path.suffix.lower() == '.png']
-    except RecordingError as error:
-        raise DatasetError(str(error)) from error
+def _name(file: Path, folder: Path = Path()) -> PurePosixPath:
+    """The path of a picture in a folder, without its ending; other dots are part of its name."""
+    ending = file.suffix if file.suffix.lower() in IMAGE_SUFFIXES else ''
+    return PurePosixPath(file.relative_to(folder) if folder.parts else file).with_name(file.name.removesuffix(ending))
 
 
-def _some(files: Sequence[LabelledFile], root: Path) -> tuple[LabelledFile, ...]:
+def _in_order(files: Sequence[LabelledFile], expected: str, split: str) -> tuple[LabelledFile, ...]:
+    """The files in the order in which a person counts.
+
+    Raises:
+        DatasetError: If there are none.
+    """
     if not files:
-        raise DatasetError(f'{root} holds no annotation of that split; is the copy complete?')
-    return tuple(files)
+        raise DatasetError(f'Split {split!r} holds no annotation: expected {expected}. Is the copy complete?')
+    return tuple(sorted(files, key=lambda file: [counting_order(part) for part in file.name.parts]))

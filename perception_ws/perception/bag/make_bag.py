@@ -140,11 +140,15 @@ def labelled_frames(folder: LabelledFolder, rate_hz: float) -> tuple[FrameSource
     """The images of an annotated folder as frames at a fixed rate, and the truth of each.
 
     Raises:
-        DatasetError: If an annotation has no image beside it.
+        DatasetError: If an annotation has no image beside it, or several.
     """
-    alone = [file.annotation for file in folder.files if file.image is None]
+    alone = [file for file in folder.files if not file.images]
     if alone:
         raise DatasetError(f'{alone[0]} has no image beside it ({len(alone)} of {len(folder.files)} have none).')
+    unclear = next((file for file in folder.files if file.image is None), None)
+    if unclear is not None:
+        images = ' and '.join(str(image) for image in unclear.images)
+        raise DatasetError(f'{images} have one annotation, {unclear}; remove the one that it is not of.')
     files = {str(file.image): file for file in folder.files}
 
     def truth(frame: StampedImage) -> GroundTruth:

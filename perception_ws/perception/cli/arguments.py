@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import re
 
@@ -11,6 +12,8 @@ from perception.errors import CheckpointError, nearest
 BACKEND_NAMES = ('eager',)
 """The keys of perception.backends.BACKENDS, which would take seconds to import for ``--help``."""
 
+
+_TABLE_EXAMPLE = """write for example '{"van": "car/truck/bus"}'"""
 
 MODEL_OPTIONS = ('model', 'backend', 'device', 'precision', 'score_threshold')
 """What add_model_options adds."""
@@ -42,6 +45,17 @@ def add_model_options(parser: argparse.ArgumentParser, *, defaults: bool = True)
     parser.add_argument(
         '--score-threshold', type=share, default=default(0.3), help='lowest score of a reported detection'
     )
+
+
+def categories(text: str) -> dict[str, str]:
+    """A table from categories to classes, as JSON."""
+    try:
+        table = json.loads(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(f'is no JSON ({error}); {_TABLE_EXAMPLE}') from error
+    if not isinstance(table, dict) or not table or not all(isinstance(label, str) for label in table.values()):
+        raise argparse.ArgumentTypeError(f'must be a JSON object of names, got {text}; {_TABLE_EXAMPLE}')
+    return table
 
 
 def check_model(model: str) -> None:

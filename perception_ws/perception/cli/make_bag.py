@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from perception.cli.arguments import positive, quality
+from perception.cli.arguments import categories, positive, quality
 
 HELP = 'turn a folder of images, a data set or a video into a bag'
 
@@ -15,14 +15,21 @@ _NAME_ONE = 'name the one to read'
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     """Declare the options."""
-    parser.add_argument('source', type=Path, help='a folder of images, a video, or another bag')
+    parser.add_argument('source', type=Path, help='a folder of images, a video, another bag, or a data set')
     parser.add_argument('output', type=Path, help='the new bag: a folder that does not exist yet')
     parser.add_argument(
         '--labelled',
         action='store_true',
-        help='source is a data set in the layout of CamVid or Cityscapes: its truth goes into the bag, too',
+        help='source is a data set in the layout of CamVid, Cityscapes or COCO, or a COCO file: its truth goes into '
+        'the bag, too',
     )
     parser.add_argument('--split', default='', help='of the data set; empty: the only one there is')
+    parser.add_argument(
+        '--classes',
+        type=categories,
+        metavar='JSON',
+        help='COCO: category name to class of boxes; default: the usual names that the file has',
+    )
     parser.add_argument('--encoding', choices=('jpeg', 'png', 'raw'), default='jpeg', help='png and raw lose nothing')
     parser.add_argument('--jpeg-quality', type=quality, default=90, help='1 to 100')
     parser.add_argument('--from-topic', metavar='TOPIC', help='of the bag to read, where it has several cameras')
@@ -42,10 +49,10 @@ def run(options: argparse.Namespace) -> int:
     from perception.errors import ConfigError, RecordingError
 
     truth = None
-    if options.labelled or options.split:
+    if options.labelled or options.split or options.classes:
         if options.from_topic:
             raise ConfigError('--from-topic names a topic of a bag, and a data set has none. Leave it out.')
-        frames, truth = labelled_frames(open_labelled(options.source, options.split), options.rate)
+        frames, truth = labelled_frames(open_labelled(options.source, options.split, options.classes), options.rate)
     else:
         try:
             frames = open_frames(options.source, options.from_topic, rate_hz=options.rate)

@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from perception.cli.arguments import add_model_options, check_model, count
+from perception.cli.arguments import add_model_options, categories, check_model, count
 
 if TYPE_CHECKING:
     from perception.replay.report import ReplayReport
@@ -23,7 +23,8 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         '--truth',
         default='',
-        help='topics (of the bag), none, or a folder in CamVid or Cityscapes layout; empty: topics if there are some',
+        help='topics (of the bag), none, a folder in CamVid, Cityscapes or COCO layout, or a COCO file; empty: topics '
+        'if there are some',
     )
     parser.add_argument('--truth-split', default='', help='split of that folder; empty: the only one there is')
     parser.add_argument(
@@ -31,6 +32,12 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         choices=('name', 'stamp', 'order'),
         help="how annotations belong to frames; default: images by name, a bag by the stamp that ends annotations' "
         'names; where there are none, by order',
+    )
+    parser.add_argument(
+        '--truth-classes',
+        type=categories,
+        metavar='JSON',
+        help='COCO: category name to class of boxes; default: the usual names that the file has',
     )
     parser.add_argument('--truth-mask-topic', help='default: <camera>/truth/mask, or .../compressed')
     parser.add_argument('--truth-detections-topic', help='default: <camera>/truth/detections')
@@ -80,6 +87,7 @@ def run(options: argparse.Namespace) -> int:
         truth=options.truth,
         truth_split=options.truth_split,
         truth_match=options.truth_match,
+        truth_classes=options.truth_classes,
         mask_topic=options.truth_mask_topic,
         detections_topic=options.truth_detections_topic,
         score_threshold=options.score_threshold,

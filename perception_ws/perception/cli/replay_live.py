@@ -10,6 +10,7 @@ from pathlib import Path
 from perception.cli.arguments import (
     MODEL_OPTIONS,
     add_model_options,
+    categories,
     check_model,
     count,
     not_negative,
@@ -45,6 +46,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument('--truth', default='', help='as for perception replay')
     parser.add_argument('--truth-split', default='', help='as for perception replay')
+    parser.add_argument('--truth-classes', type=categories, metavar='JSON', help='as for perception replay')
     # Those that are not given are as the node has them.
     add_model_options(parser, defaults=False)
     gate = parser.add_argument_group('thresholds', 'what must be reached, else the exit code is 3')
@@ -88,7 +90,7 @@ def run(options: argparse.Namespace) -> int:
     from perception.replay.truth import is_wanted, open_truth
 
     source = open_frames(options.recording, options.topic)
-    truth = open_truth(options.truth, source, CITYSCAPES_11_3, split=options.truth_split)
+    truth = open_truth(options.truth, source, CITYSCAPES_11_3, split=options.truth_split, classes=options.truth_classes)
     summary = run_live_replay(
         source,
         truth,

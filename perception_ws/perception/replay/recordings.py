@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -25,7 +25,7 @@ class ReplayOptions:
         output: Folder of the report.
         topics: Camera topics; empty: every camera of each bag.
         truth: See ``open_truth``.
-        truth_split, truth_match, mask_topic, detections_topic: As there.
+        truth_split, truth_match, truth_classes, mask_topic, detections_topic: As there.
         score_threshold: Detections below it are not drawn and count for no agreement; average precision sees all.
         frames: Stop after so many of each stream; 0: all.
         overlay: Whether predictions.mcap holds overlays.
@@ -41,6 +41,7 @@ class ReplayOptions:
     truth: str = ''
     truth_split: str = ''
     truth_match: Match | None = None
+    truth_classes: Mapping[str, str] | None = None
     mask_topic: str | None = None
     detections_topic: str | None = None
     score_threshold: float = 0.3
@@ -146,6 +147,7 @@ def open_streams(
                 labels,
                 split=options.truth_split,
                 match=options.truth_match,
+                classes=options.truth_classes,
                 mask_topic=options.mask_topic,
                 detections_topic=options.detections_topic,
             )

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from functools import cached_property
 from pathlib import Path
 from typing import Protocol
 
 from perception.bag.frames import ImageFrames
-from perception.bag.labelled import LabelledFile, LabelledFolder, Match, image_stem, open_labelled
+from perception.bag.labelled import LabelledFile, LabelledFolder, Match, open_labelled
 from perception.bag.reader import BagFrames
 from perception.bag.source import FrameSource
 from perception.bag.truth_topics import BagTruth, TruthBalance, find_truth_topics
@@ -16,8 +16,8 @@ from perception.errors import ConfigError, DatasetError
 from perception.interfaces import GroundTruth, LabelSpace, StampedImage
 from perception.labels import CITYSCAPES_11_3
 from perception.metrics.libraries import require_scoring
+from perception.replay.image_match import match_images, split_of_images
 from perception.replay.provenance import hash_files
-from perception.truth.camvid import WEAK_BOXES
 from perception.truth.index_maps import ImageSize
 
 TOPICS, NOWHERE = 'topics', 'none'
@@ -29,7 +29,7 @@ def is_wanted(truth: str) -> bool:
 
 
 def is_folder(truth: str) -> bool:
-    """Whether a ``truth`` for ``open_truth`` names a folder."""
+    """Whether a ``truth`` for ``open_truth`` names a folder, or a file, of annotations."""
     return truth not in ('', TOPICS, NOWHERE)
 
 
@@ -122,15 +122,14 @@ class FolderTruth:
     """A folder of annotations, by the names of images, by the stamps in their own names, or by order.
 
     Raises:
-        DatasetError: If, by order, there are not as many annotations as frames, by stamp, an annotation has none, or by
-            name, the frames have no names.
+        DatasetError: If, by order, there are not as many annotations as frames, by stamp, an annotation has none or two
+            have one, or by name, the frames have no names or it is not clear which is whose.
     """
 
     def __init__(self, folder: LabelledFolder, source: FrameSource, match: Match) -> None:
-        boxes = f', {WEAK_BOXES}' if folder.weak_boxes else '' if folder.boxes else ', masks only'
-        self.description = f'{folder.layout} {folder.split} by {match}{boxes}'
+        self.description = f'{folder.layout} {folder.split} by {match}{folder.remark and f", {folder.remark}"}'
         self._folder, self._files = folder, folder.files
-        unstamped = [file.annotation.name for file in folder.files if file.stamp_ns is None]
+        unstamped = [file.stem for file in folder.files if file.stamp_ns is None]
         if match == 'stamp' and unstamped:
             raise DatasetError(
                 f'{folder.path}, split {folder.split}: annotations are to be matched by stamp, but {len(unstamped)} of '
@@ -141,8 +140,10 @@ class FolderTruth:
             raise DatasetError(f'{source.path} is no folder of images, so its frames have no names; match by order.')
         self._match, self._source = match, source
         self._used: set[LabelledFile | None] = set()
-        self._by_stamp = {file.stamp_ns: file for file in folder.files}
-        self._by_name = {file.stem: file for file in folder.files}
+        self._by_stamp = _by_stamp(folder) if match == 'stamp' else {}
+        self._by_image = (
+            match_images(folder, source.files) if isinstance(source, ImageFrames) and match == 'name' else {}
+        )
         if match == 'order' and source.frame_count not in (None, len(folder.files)):
             raise DatasetError(
                 f'{folder.path}, split {folder.split}, holds {len(folder.files)} annotations, and {source.path} '
@@ -156,7 +157,7 @@ class FolderTruth:
 
     def of(self, position: int, frame: StampedImage) -> GroundTruth | None:
         if self._match == 'name':
-            file = self._by_name.get(image_stem(frame.source))
+            file = self._by_image.get(frame.source)
         elif self._match == 'stamp':
             file = self._by_stamp.get(frame.stamp_ns)
         else:
@@ -167,23 +168,34 @@ class FolderTruth:
 
     def claims(self) -> Iterable[str]:
         files: Iterable[LabelledFile] = self._files
-        if self._match == 'name' and isinstance(self._source, ImageFrames):
-            found = (self._by_name.get(image_stem(image.name)) for image in self._source.files)
-            files = [file for file in found if file is not None]
+        if self._match == 'name':
+            files = self._by_image.values()
         elif self._match == 'stamp' and isinstance(self._source, BagFrames):
             stamps = set(self._source.stamps_ns())
             files = [file for stamp_ns, file in self._by_stamp.items() if stamp_ns in stamps]
-        return [str(file.annotation) for file in files]
+        return [str(file) for file in files]
 
     def balance(self, *, whole: bool) -> TruthBalance:
         left = [file for file in self._files if file not in self._used]
         if not whole or not left or self._match == 'order':
             return TruthBalance()
         remark = (
-            f'{len(left):,} of {len(self._files):,} annotations, such as {left[0].annotation.name}, belong to no frame '
+            f'{len(left):,} of {len(self._files):,} annotations, such as {left[0].name}, belong to no frame '
             f'by {self._match}.'
         )
         return TruthBalance(unmatched=len(left), remarks=(remark,))
+
+
+def _by_stamp(folder: LabelledFolder) -> dict[int | None, LabelledFile]:
+    found: dict[int | None, LabelledFile] = {}
+    for file in folder.files:
+        first = found.setdefault(file.stamp_ns, file)
+        if first is not file:
+            raise DatasetError(
+                f'{first} and {file} end with one stamp, {file.stamp_ns} ns; expected one annotation for each frame. '
+                'Give the annotations of one camera.'
+            )
+    return found
 
 
 def open_truth(
@@ -193,31 +205,33 @@ def open_truth(
     *,
     split: str = '',
     match: Match | None = None,
+    classes: Mapping[str, str] | None = None,
     mask_topic: str | None = None,
     detections_topic: str | None = None,
 ) -> TruthSource:
     """Find the truth of a recording.
 
     Args:
-        truth: Empty: topics of the bag if it has some, else none. ``topics``, ``none``, or a folder in the layout of
-            CamVid or Cityscapes.
+        truth: Empty: topics of the bag if it has some, else none. ``topics``, ``none``, a folder in the layout of
+            CamVid, Cityscapes or COCO, or a COCO file.
         source: The recording.
         labels: The label space that is scored.
         split: Of the folder; empty: the only one there is.
         match: How annotations of the folder belong to frames; None: for images by name if one has the name of an
             annotation, for a bag by stamp if the names of all annotations end with one, else by order.
+        classes: Of a COCO file: category name to the name of a detection class; None: the usual names.
         mask_topic, detections_topic: Topics of the bag, in place of the usual names.
 
     Raises:
-        ConfigError: If split or match is given without a folder, or a topic beside a folder or ``none``.
+        ConfigError: If split, match or classes are given without a folder, or a topic beside a folder or ``none``.
         DatasetError: If the truth does not fit the recording or the labels.
         RecordingError: If a topic is missing.
         MissingDependencyError: If there is a truth, and the scoring libraries are not installed.
     """
     named = mask_topic is not None or detections_topic is not None
-    if (split or match) and not is_folder(truth):
+    if (split or match or classes) and not is_folder(truth):
         raise ConfigError(
-            '--truth-split and --truth-match are about a folder of annotations, and --truth is '
+            '--truth-split, --truth-match and --truth-classes are about a folder of annotations, and --truth is '
             f'{truth or "not given"}. Give --truth FOLDER, or leave them out.'
         )
     if named and (is_folder(truth) or truth == NOWHERE):
@@ -245,16 +259,29 @@ def open_truth(
         return NoTruth()
     if labels != CITYSCAPES_11_3:
         raise DatasetError(
-            f'Annotations of CamVid and Cityscapes are read as {CITYSCAPES_11_3.name!r}, and the network has label '
+            f'Annotations in files are read as {CITYSCAPES_11_3.name!r}, and the network has label '
             f'space {labels.name!r}.'
         )
-    folder = open_labelled(Path(truth), split)
+    folder = open_labelled(Path(truth), split, classes)
     require_scoring()
     return FolderTruth(folder, source, match or _choose_match(folder, source))
 
 
 def _choose_match(folder: LabelledFolder, source: FrameSource) -> Match:
-    if isinstance(source, ImageFrames):
-        stems = {file.stem for file in folder.files}
-        return 'order' if stems.isdisjoint(image_stem(file.name) for file in source.files) else 'name'
-    return 'stamp' if folder.stamped and isinstance(source, BagFrames) else 'order'
+    if not isinstance(source, ImageFrames):
+        return 'stamp' if folder.stamped and isinstance(source, BagFrames) else 'order'
+    # By order, or by names that splits share, either would be scored on annotations of other images.
+    other = split_of_images(folder, source.files)
+    if other:
+        raise DatasetError(
+            f'{source.path} holds images of split {other!r}, and the annotations are those of {folder.split!r}. Give '
+            f'--truth-split {other}, or say with --truth-match how they belong together.'
+        )
+    if match_images(folder, source.files):
+        return 'name'
+    if folder.layout == 'coco':
+        raise DatasetError(
+            f'{folder.path} names none of the images in {source.path}: those there are like {source.files[0].name}, '
+            f'those in the file like {folder.files[0].name}. Give the file of these images, or --truth-match order.'
+        )
+    return 'order'
