@@ -318,6 +318,16 @@ def test_categories_of_boxes_are_ones_own(tmp_path: Path) -> None:
         open_labelled(tmp_path / 'masks', classes={'van': 'car/truck/bus'})
 
 
+def test_two_files_of_one_split_are_told_apart(tmp_path: Path) -> None:
+    for name, frames in (('val.json', 1), ('annotations/instances_val2017.json', 2)):
+        write_json(tmp_path / name, coco_content(frames, ('car', 'person', 'bicycle')))
+    assert len(open_labelled(tmp_path, 'val').files) == 1
+    assert len(open_labelled(tmp_path, 'instances_val2017').files) == 2
+    (tmp_path / 'truth.mcap').touch()
+    with pytest.raises(DatasetError, match=r'truth\.mcap is no data set; expected a folder with gtFine'):
+        open_labelled(tmp_path / 'truth.mcap')
+
+
 def test_a_split_without_annotations_is_named_with_what_was_expected(tmp_path: Path) -> None:
     (tmp_path / 'camvid' / 'testannot').mkdir(parents=True)
     with pytest.raises(DatasetError, match=r"Split 'test' holds no annotation: expected .*testannot/<name>\.png"):

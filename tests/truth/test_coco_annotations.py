@@ -114,6 +114,16 @@ def test_an_annotation_that_is_there_twice_is_refused(file: Path) -> None:
     assert counted(write(file, box(3), box(3, bbox=[1, 2, 3, 4]))) == (2, 0), 'joined files begin to count anew'
 
 
+def test_whoever_changes_what_was_read_changes_nothing_for_others(file: Path) -> None:
+    one = CocoAnnotations(write(file, box())).images[7]
+    first = one.read(ImageSize('the image', HW)).boxes_xyxy
+    assert first is not None
+    first[:] = 0
+    second = one.read(ImageSize('the image', HW)).boxes_xyxy
+    assert second is not None
+    assert second.tolist() == [[4, 5, 24, 15]]
+
+
 def test_numbers_may_be_text(file: Path) -> None:
     entry = box(image_id='7', category_id='1', bbox=['4', '5.5', '20', '10'])
     truth = read(write(file, entry, images=[image(file_name='a.jpg', height='40', width=64.0)]))
@@ -145,7 +155,9 @@ def test_what_is_no_annotation_is_refused(file: Path, entry: dict[str, Any], sai
         read(write(file, entry))
 
 
-@pytest.mark.parametrize('changes', [{'height': 0}, {'width': -64}, {'width': 1.5}, {'file_name': ''}, {'id': None}])
+@pytest.mark.parametrize(
+    'changes', [{'height': 0}, {'width': -64}, {'width': 1.5}, {'file_name': ''}, {'file_name': '.'}, {'id': None}]
+)
 def test_what_is_no_image_is_refused(file: Path, changes: dict[str, Any]) -> None:
     with pytest.raises(DatasetError, match=rf'boxes\.json: image .* has {next(iter(changes))} .*; expected'):
         read(write(file, images=[image(**changes)]))

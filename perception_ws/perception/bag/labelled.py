@@ -51,7 +51,7 @@ class LabelledFile:
     beside: Path | None = None
 
     def __str__(self) -> str:
-        return f'{self.annotation} ({self.name})' if self.annotation.suffix == '.json' else str(self.annotation)
+        return f'{self.annotation} ({self.name})' if self.annotation.suffix.lower() == '.json' else str(self.annotation)
 
     @property
     def image(self) -> Path | None:
@@ -113,6 +113,8 @@ def open_labelled(root: Path | str, split: str = '', classes: Mapping[str, str] 
     """
     root = Path(root)
     if root.is_file():
+        if root.suffix.lower() != '.json':
+            raise DatasetError(f'{root} is no data set; expected a folder with {_LAYOUTS}, or a .json file of COCO.')
         if split:
             raise DatasetError(f'{root} is one file, which has no split {split!r}; leave the split out.')
         return _open_coco(root, root, root.stem, classes)
@@ -129,7 +131,8 @@ def open_labelled(root: Path | str, split: str = '', classes: Mapping[str, str] 
         return _open_camvid(root, split)
     files = {file.stem: file for file in sorted(root.glob('*.json'))}
     for file in sorted(root.glob('annotations/instances_*.json')):
-        files[file.stem.removeprefix('instances_').removesuffix('2017')] = file
+        name = file.stem.removeprefix('instances_').removesuffix('2017')
+        files[file.stem if name in files else name] = file
     if not files:
         found = list_names(sorted(entry.name for entry in root.iterdir()))
         raise DatasetError(f'{root} holds {found}; expected {_LAYOUTS}.')

@@ -14,8 +14,10 @@ from __future__ import annotations
 
 import hashlib
 import os
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
@@ -23,7 +25,16 @@ from perception.errors import ConfigError, DatasetError, list_names, nearest
 from perception.interfaces import GroundTruth
 from perception.labels import CITYSCAPES_11_3
 from perception.truth.clipping import clip_boxes
-from perception.truth.coco_entries import Entry, list_entries, parse_json, to_corners, to_integer, to_size, to_text
+from perception.truth.coco_entries import (
+    Entry,
+    list_entries,
+    parse_json,
+    to_corners,
+    to_file_name,
+    to_integer,
+    to_size,
+    to_text,
+)
 from perception.truth.index_maps import ImageSize
 
 STREET_CATEGORIES = {
@@ -48,6 +59,15 @@ _FEWEST_SHARES = 0.01
 """A sliver that a crop left in the corner may be so small, but not one box in a hundred."""
 
 
+class _Object(NamedTuple):
+    """What an annotation says."""
+
+    annotation: Entry
+    box_xyxy: tuple[float, float, float, float]
+    label: int
+    crowd: bool
+
+
 class CocoImage:
     """One image of a file with its objects.
 
@@ -58,40 +78,42 @@ class CocoImage:
     """
 
     def __init__(self, entry: Entry, folder: Path) -> None:
-        self.file_name = entry.read('file_name', to_text, 'the path of a picture, as text')
+        self.file_name = entry.read('file_name', to_file_name, 'the path of a picture, as text')
         self.path = folder / self.file_name
         height, width = (entry.read(key, to_size, f'its {key} in pixels, an integer') for key in ('height', 'width'))
         self.image_hw = (height, width)
         self._file = entry.file
-        self._boxes: list[np.ndarray] = []
-        self._labels: list[int] = []
-        self._ignored: list[np.ndarray] = []
+        self._boxes = self._ignored = np.zeros((0, 4), np.float32)
+        self._labels = np.zeros(0, np.int64)
 
-    def add(self, annotation: Entry, box: np.ndarray, label: int) -> None:
-        """Add an object or a crowd; box (4,) xyxy.
+    def annotate(self, objects: Sequence[_Object]) -> None:
+        """Set what is in it.
 
         Raises:
-            DatasetError: If the box has no part in the image.
+            DatasetError: If a box has no part in the image.
         """
+        boxes, has_area = self._clip(objects)
+        crowd = np.array([found.crowd for found in objects], bool)
+        labels = np.array([found.label for found in objects], np.int64)
+        kept = has_area & ~crowd
+        self._boxes, self._labels, self._ignored = boxes[kept], labels[kept], boxes[has_area & crowd]
+
+    def _clip(self, objects: Sequence[_Object]) -> tuple[np.ndarray, np.ndarray]:
         try:
-            (clipped,), (has_area,) = clip_boxes(box, self.image_hw)
+            boxes, has_area = clip_boxes(np.array([found.box_xyxy for found in objects]), self.image_hw)
         except DatasetError as error:
+            if len(objects) > 1:
+                for found in objects:
+                    self._clip([found])
             rows, columns = self.image_hw
-            raise annotation.error(
-                f'has bbox {annotation.values["bbox"]}, wholly outside of its image {self.path}, which is '
+            raise objects[0].annotation.error(
+                f'has bbox {objects[0].annotation.values["bbox"]}, wholly outside of its image {self.path}, which is '
                 f'{rows}x{columns} (height x width); expected [left, top, width, height] in pixels of that image.'
             ) from error
-        crowd = annotation.read_crowd()
-        if not has_area:
-            return
-        if crowd:
-            self._ignored.append(clipped)
-        else:
-            self._boxes.append(clipped)
-            self._labels.append(label)
+        return boxes.astype(np.float32), has_area
 
     def read(self, image: ImageSize) -> GroundTruth:
-        """What is annotated in the image.
+        """What is annotated in the image: arrays of the caller's own.
 
         Raises:
             DatasetError: If the picture is not of the size that the file states.
@@ -103,9 +125,7 @@ class CocoImage:
                 'its boxes were drawn?'
             )
         return GroundTruth(
-            boxes_xyxy=_stack(self._boxes),
-            labels=np.array(self._labels, np.int64),
-            ignore_boxes_xyxy=_stack(self._ignored),
+            boxes_xyxy=self._boxes.copy(), labels=self._labels.copy(), ignore_boxes_xyxy=self._ignored.copy()
         )
 
 
@@ -149,6 +169,7 @@ class CocoAnnotations:
 
     def _add_objects(self, annotations: Sequence[Entry], names: Mapping[int, str]) -> None:
         seen: set[tuple[object, ...]] = set()
+        objects: dict[int, list[_Object]] = defaultdict(list)
         shares: list[Entry] = []
         boxes = 0
         for annotation in annotations:
@@ -157,22 +178,25 @@ class CocoAnnotations:
             if category not in self.classes:
                 continue
             box = annotation.read('bbox', to_corners, 'four finite numbers [left, top, width, height], no side below 0')
-            self.images[image_id].add(annotation, box, _OUR_NAMES.index(self.classes[category]))
+            label = _OUR_NAMES.index(self.classes[category])
+            objects[image_id].append(_Object(annotation, box, label, annotation.read_crowd()))
             # Files that were joined may begin to count anew; only what is there twice would be scored twice.
             if annotation.values.get('id') is not None:
-                content = (str(annotation.values['id']), image_id, category, *box.tolist())
+                content = (str(annotation.values['id']), image_id, category, *box)
                 if content in seen:
                     raise annotation.error('is there twice, with one image, category and bbox; expected it once.')
                 seen.add(content)
-            if (box[2:] > box[:2]).all():
+            if box[2] > box[0] and box[3] > box[1]:
                 boxes += 1
-                if (box <= _FIRST_PIXEL).all():
+                if max(box) <= _FIRST_PIXEL:
                     shares.append(annotation)
         if shares and len(shares) >= boxes * _FEWEST_SHARES:
             raise shares[0].error(
                 f'has bbox {shares[0].values["bbox"]}; it and {len(shares) - 1} more of {boxes} boxes lie within the '
                 'first pixel of their image. They look like shares of its width and height: multiply them by these.'
             )
+        for image_id, image in self.images.items():
+            image.annotate(objects[image_id])
 
 
 def _read_categories(categories: Sequence[Entry]) -> dict[int, str]:
@@ -227,7 +251,3 @@ def _read_images(entries: Sequence[Entry], path: Path, folder: Path) -> dict[int
     if not images:
         raise DatasetError(f'{path}: the list images is empty; expected at least one.')
     return dict(sorted(images.items()))
-
-
-def _stack(boxes: Sequence[np.ndarray]) -> np.ndarray:
-    return np.array(boxes, np.float32).reshape(-1, 4)

@@ -6,12 +6,11 @@ Numbers may be text, as spreadsheets and scripts leave them; a fraction is no id
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any, TypeVar
-
-import numpy as np
 
 from perception.errors import DatasetError, list_names
 
@@ -106,6 +105,13 @@ def to_text(value: Any) -> str:
     return value
 
 
+def to_file_name(value: Any) -> str:
+    """A text that ends with the name of a file."""
+    if not PurePath(to_text(value)).name:
+        raise ValueError(value)
+    return value
+
+
 def to_integer(value: Any) -> int:
     """An integer, or a text or float that is one."""
     if isinstance(value, bool) or (isinstance(value, float) and not value.is_integer()):
@@ -121,14 +127,15 @@ def to_size(value: Any) -> int:
     return size
 
 
-def to_corners(bbox: Any) -> np.ndarray:
-    """COCO's [left, top, width, height] as xyxy, (4,) float64."""
+def to_corners(bbox: Any) -> tuple[float, float, float, float]:
+    """COCO's [left, top, width, height] as xyxy."""
     if not isinstance(bbox, list) or any(isinstance(number, bool) for number in bbox):
         raise TypeError(bbox)
     left, top, width, height = (float(number) for number in bbox)
-    if not np.isfinite([left, top, width, height]).all() or width < 0 or height < 0:
+    right, bottom = left + width, top + height
+    if not all(map(math.isfinite, (left, top, right, bottom))) or width < 0 or height < 0:
         raise ValueError(bbox)
-    return np.array([left, top, left + width, top + height])
+    return left, top, right, bottom
 
 
 def _to_crowd(value: Any) -> bool:
