@@ -68,6 +68,15 @@ def test_each_city_is_scored_on_its_own(cities: Path, tmp_path: Path, place: Cal
     assert classes(place(images / 'b', tmp_path / 'x' / 'b'), cities) == [4, None]
 
 
+def test_annotations_of_the_other_city_are_not_missed(cities: Path) -> None:
+    images = cities / 'leftImg8bit' / 'val'
+    for city, unmatched in (('a', 1), ('b', 0)):
+        source, truth = open_frames(images / city), truth_of(images / city, cities)
+        for position, frame in enumerate(source):
+            truth.of(position, frame)
+        assert truth.balance(whole=True).unmatched == unmatched
+
+
 def test_names_that_two_annotations_have_are_refused_elsewhere(cities: Path, tmp_path: Path) -> None:
     images = copy(cities / 'leftImg8bit' / 'val' / 'a', tmp_path / 'photos')
     with pytest.raises(DatasetError, match=r'000000_leftImg8bit\.png may belong to .*/a/000000_.*or to .*/b/000000_'):

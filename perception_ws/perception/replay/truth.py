@@ -176,12 +176,14 @@ class FolderTruth:
         return [str(file) for file in files]
 
     def balance(self, *, whole: bool) -> TruthBalance:
-        left = [file for file in self._files if file not in self._used]
+        # Other cities of the split are other recordings.
+        folders = {file.name.parent for file in self._by_image.values()}
+        files = [file for file in self._files if not folders or file.name.parent in folders]
+        left = [file for file in files if file not in self._used]
         if not whole or not left or self._match == 'order':
             return TruthBalance()
         remark = (
-            f'{len(left):,} of {len(self._files):,} annotations, such as {left[0].name}, belong to no frame '
-            f'by {self._match}.'
+            f'{len(left):,} of {len(files):,} annotations, such as {left[0].name}, belong to no frame by {self._match}.'
         )
         return TruthBalance(unmatched=len(left), remarks=(remark,))
 

@@ -122,7 +122,8 @@ class CocoImage:
             raise DatasetError(
                 f'{self._file} states {self.image_hw[0]}x{self.image_hw[1]} (height x width) for the image '
                 f'{self.file_name}, but {image.name} is {image.hw[0]}x{image.hw[1]} as a viewer shows it. Was it '
-                'resized or turned after its boxes were drawn, or were they drawn without regard to its orientation tag?'
+                'resized or turned after its boxes were drawn, or were they drawn without regard to its orientation '
+                'tag?'
             )
         return GroundTruth(
             boxes_xyxy=self._boxes.copy(), labels=self._labels.copy(), ignore_boxes_xyxy=self._ignored.copy()
