@@ -39,7 +39,7 @@ def only_this_process(counts: Tensor) -> Tensor:
 
 @dataclass(frozen=True, kw_only=True)
 class CriterionConfig:
-    """What is learned from, and how much of it. The defaults are the published network's.
+    """What is learned from, and how much of it. The defaults are the published network's (docs/decisions.md).
 
     Attributes:
         w_seg, w_det: Weights of the two tasks in the total; the paper leaves w_seg between 30 and 50.

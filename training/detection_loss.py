@@ -35,7 +35,7 @@ NO_ALPHA = -1.0
 
 @dataclass(frozen=True, kw_only=True)
 class DetectionLossConfig:
-    """Weights and choices; the defaults are those of the fact sheet.
+    """Weights and choices; why the defaults are what they are: docs/decisions.md#targets-and-losses.
 
     Attributes:
         assignment: Which branches learn an object: ``scale_aware`` or ``every_branch``.

@@ -1,8 +1,8 @@
 """Learning rates as pure functions of the step within a phase: nothing to save, nothing to restore.
 
-The interdependent paper names polynomial decay with cyclic restarts every 10,000 iterations and no further figure; the
-power of 0.9 is AdapNet++'s. Read plainly, each restart returns to the first rate; TensorFlow's ``cycle=True`` does not,
-so that is an option. Weights are best evaluated and kept at the end of a cycle, where the rate is lowest.
+The interdependent paper names polynomial decay with cyclic restarts every 10,000 iterations and no further figure; what
+is chosen, and why, is in docs/decisions.md#the-schedule. Weights are best evaluated and kept at the end of a cycle,
+where the rate is lowest.
 """
 
 from __future__ import annotations

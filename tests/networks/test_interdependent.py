@@ -1,4 +1,4 @@
-"""The interdependent network against its fact sheet: parameter tables, prediction order, sharing, quirks."""
+"""The interdependent network against docs/decisions.md#the-detector: tables, prediction order, sharing, quirks."""
 
 import math
 from collections.abc import Iterator

@@ -1,4 +1,4 @@
-"""The learning rate's course, at the fact sheet's values and at the seams."""
+"""The learning rate's course, at the values of docs/decisions.md#the-schedule and at the seams."""
 
 import pytest
 

@@ -1,6 +1,7 @@
 """Configuration of the interdependent network, and its small preset.
 
 The defaults are the published network: 37,892,870 trainable parameters with 11 segmentation and 3 detection classes.
+Which readings of the paper they are: docs/decisions.md.
 """
 
 from __future__ import annotations
@@ -45,7 +46,7 @@ class InterdependentConfig:
     input_norm: bool = True
     block_widths: tuple[int, ...] = (256, 512, 1024, 2048)
     block_mid_widths: tuple[int, ...] = (64, 128, 256, 512)
-    # The released TensorFlow file has rate 2 throughout; these are the varying rates of the ports, as the paper says.
+    # The published code has rate 2 throughout; why these: docs/decisions.md#the-encoder.
     unit_dilations: tuple[tuple[tuple[int, ...], ...], ...] = (
         ((1,), (1,), (1,)),
         ((1,), (1,), (1,), (1, 2)),

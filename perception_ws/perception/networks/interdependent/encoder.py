@@ -1,8 +1,7 @@
 """Encoder of AdapNet++: full pre-activation ResNet-50 at output stride 16 with multiscale units.
 
 Valada, Mohan, Burgard: "Self-supervised model adaptation for multimodal semantic segmentation" (AdapNet++), used
-unchanged by the interdependent network. One deviation from the released code: the projection shortcut of the first
-unit starts at the pooled tensor (there: after the unit's first 1x1), which is the standard form and of equal size.
+unchanged by the interdependent network. Where its code and its text differ: docs/decisions.md#the-encoder.
 
 Shape letters: B images in a batch, H W rows and columns of the input.
 """

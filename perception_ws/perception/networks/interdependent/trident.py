@@ -3,7 +3,7 @@
 The branches differ in dilation only (Li et al.: "Scale-aware trident networks for object detection"), so each sees
 objects of its own size range and owns an equal share of the anchors. They are stacked along the batch axis: the 1x1
 layers and the norms then run once, with joint statistics, and just the 3x3 runs once per dilation, on one weight.
-All branches also run in evaluation, since each predicts for its own anchors.
+All branches also run in evaluation, since each predicts for its own anchors. Choices: docs/decisions.md#the-detector.
 
 Shape letters: B images in a batch, A predictions per image, K detection classes, T branches, P anchors per branch,
 h w rows and columns at stride 16. The order of the A predictions is that of networks/anchors.py.
