@@ -16,7 +16,7 @@ from perception.errors import ConfigError, nearest
 from perception.interfaces import InputSpec
 from training.criterion import CriterionConfig
 from training.data.transforms import TrainTransformConfig
-from training.phases import PAPER_PHASES, OptimizerConfig, Phase
+from training.phases import PAPER_PHASES, OptimizerConfig, Phase, weigh_losses
 from training.schedule import ScheduleConfig
 
 
@@ -52,7 +52,8 @@ class TrainingConfig:
         imagenet_weights: State dict file of an ordinary ResNet-50, or ``torchvision``; empty: He initialisation.
         start_from: Checkpoint whose weights the run starts with; its network_config and anchors are taken, too, and
             another network_config is refused.
-        anchors: ``cluster`` finds them in the training boxes where there are any, ``preset`` keeps the network's.
+        anchors: ``cluster`` finds them in the training boxes where there are any, each counted as often as its image is
+            drawn in the phases that learn boxes; ``preset`` keeps the network's.
         transform: Augmentation; its image_hw is set from the above.
         cache: Folder for prepared caches.
         batch_size: Samples per step, over all processes together.
@@ -142,6 +143,20 @@ class TrainingConfig:
         """The share of each data set in the draws of a phase; None: every sample has the same."""
         own = tuple(data.share for data in self.data if data.share is not None)
         return phase.shares or own or None
+
+    def draws_per_image(self, counts: Sequence[int]) -> tuple[float, ...]:
+        """How often an image of each data set is drawn in the phases that learn boxes; in all phases if none does.
+
+        Args:
+            counts: Images in each data set.
+        """
+        learn_boxes = [phase for phase in self.phases if phase.detect and weigh_losses(self.criterion, phase).w_det]
+        draws = [0.0] * len(counts)
+        for phase in learn_boxes or self.phases:
+            shares = self.shares_of(phase) or counts
+            for place, (share, count) in enumerate(zip(shares, counts, strict=True)):
+                draws[place] += phase.iterations * self.batch_size / sum(shares) * (share / max(count, 1))
+        return tuple(draws)
 
     @property
     def input_spec(self) -> InputSpec:

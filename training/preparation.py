@@ -18,7 +18,7 @@ from perception.labels import CITYSCAPES_11_3
 from perception.networks import build_network, config_to_dict, resolve_config
 from perception.networks.configuration import override_config
 from perception.networks.resnet_weights import load_imagenet_weights
-from training.cluster_anchors import box_sizes, cluster_anchors
+from training.cluster_anchors import box_sizes, cluster_anchors, mix_sizes
 from training.configuration import DataConfig, TrainingConfig
 from training.criterion import CriterionConfig
 from training.data import build_dataset
@@ -164,11 +164,12 @@ def prepare_start(config: TrainingConfig, datasets: Sequence[SceneDataset], chec
         network, started_from = checkpoint.network.train(), checkpoint.provenance
         return Start(network=network, criterion=criterion, started_from=started_from, data=data)
     network_config = resolve_config(config.network, config.network_config)
-    with_boxes = [dataset for dataset in datasets if _has_boxes(dataset)]
-    if config.anchors == 'cluster' and with_boxes:
-        sizes = torch.cat([box_sizes(dataset, config.image_hw) for dataset in with_boxes])
-        clusters = cluster_anchors(sizes, count=len(network_config.anchors_wh), seed=config.seed)
-        network_config = replace(network_config, anchors_wh=clusters.anchors_wh)
+    if config.anchors == 'cluster':
+        draws = config.draws_per_image([len(dataset) for dataset in datasets])
+        sizes, weights = mix_sizes([box_sizes(dataset, config.image_hw) for dataset in datasets], draws)
+        if len(sizes):
+            clusters = cluster_anchors(sizes, weights, count=len(network_config.anchors_wh), seed=config.seed)
+            network_config = replace(network_config, anchors_wh=clusters.anchors_wh)
     torch.manual_seed(config.seed)
     network = build_network(config.network, CITYSCAPES_11_3, network_config, config.input_spec)
     if config.imagenet_weights:
@@ -276,10 +277,6 @@ def open_stream(
         workers=config.workers,
         pin_memory=fabric.device.type == 'cuda',
     )
-
-
-def _has_boxes(dataset: SceneDataset) -> bool:
-    return any(_has_objects(sample) for sample in dataset)
 
 
 def _has_pixels(sample: Sample) -> bool:

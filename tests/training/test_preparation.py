@@ -22,7 +22,10 @@ from tests.conftest import TINY_CONFIG
 from tests.training.conftest import PHASES, lose_run_at, read_config
 from tests.training.data.drawn_layouts import DRAWERS
 from training.configuration import TrainingConfig
-from training.preparation import _images_of, prepare_validation
+from training.data.dataset import SceneDataset
+from training.data.sample import Sample
+from training.phases import Phase
+from training.preparation import _images_of, prepare_start, prepare_validation
 from training.rehearsal import rehearse
 from training.staged_train import train
 
@@ -33,6 +36,50 @@ def test_masks_alone_train_with_the_anchors_of_the_preset(config_file: Path) -> 
     network = load_checkpoint(train(masks_only) / 'last.safetensors').network
     preset = build_network('interdependent', CITYSCAPES_11_3, TINY_CONFIG, config.input_spec)
     assert torch.equal(network.anchors_wh, preset.anchors_wh)
+
+
+class Boxes(SceneDataset):
+    """So many images with so many boxes each, all about one size, without masks."""
+
+    labels = CITYSCAPES_11_3
+
+    def __init__(self, images: int, boxes: int, side: float) -> None:
+        self.images, self.boxes, self.side, self.name = images, boxes, side, f'boxes of {side}'
+
+    def __len__(self) -> int:
+        return self.images
+
+    def __getitem__(self, index: int) -> Sample:
+        generator = torch.Generator().manual_seed(index)
+        sides = self.side * (0.5 + torch.rand(self.boxes, 2, generator=generator))
+        return Sample(
+            image=torch.zeros(3, 96, 192, dtype=torch.uint8),
+            boxes=torch.cat((torch.zeros_like(sides), sides), dim=1),
+            labels=torch.zeros(self.boxes, dtype=torch.int64),
+        )
+
+    def fingerprint(self) -> str:
+        return self.name
+
+
+def test_anchors_are_those_of_the_boxes_that_are_drawn(config_file: Path) -> None:
+    crowds, cars = Boxes(50, 30, side=6), Boxes(10, 1, side=60)
+
+    def small_anchors(shares: tuple[float | None, float | None], *phases: Phase) -> int:
+        config = read_config(config_file)
+        data = tuple(replace(config.data[0], share=share) for share in shares)
+        start = prepare_start(replace(config, data=data, phases=phases), [crowds, cars], None)
+        return sum(width < 20 for width, _ in start.network.config.anchors_wh)
+
+    joint = Phase(name='joint', iterations=100, learning_rate=1e-3)
+    by_count = small_anchors((None, None), joint)
+    assert by_count >= small_anchors((0.5, 0.5), joint) > small_anchors((0.02, 0.98), joint)
+    assert small_anchors((0.0, 1.0), joint) == 0
+    # Phases with shares of their own: all that learn boxes, by their length; not those that do not.
+    masks = Phase(**{**PHASES[1], 'shares': (1, 0), 'iterations': 10**6})
+    late = replace(joint, shares=(0.02, 0.98), iterations=900)
+    assert small_anchors((0.5, 0.5), masks, late) == small_anchors((0.02, 0.98), late)
+    assert small_anchors((0.5, 0.5), masks) == small_anchors((1, 0), joint) == 9
 
 
 def test_as_many_anchors_are_found_as_the_network_has(config_file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
