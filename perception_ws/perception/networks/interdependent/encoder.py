@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from perception.networks.interdependent.config import InterdependentConfig
 from perception.networks.layers import conv_norm, dropout
-from perception.networks.resnet_weights import Counterpart
+from perception.networks.resnet_weights import Counterpart, SummedNorms
 
 
 class EncoderFeatures(NamedTuple):
@@ -72,11 +72,18 @@ class PreActivationUnit(nn.Module):
 
     def counterparts(self, name: str, source: str) -> Iterator[Counterpart]:
         """The layers shared with an ordinary bottleneck unit, whose closing norms act where this unit has none."""
-        layers = {'reduce.conv': 'conv1', 'reduce.norm': 'bn1', 'spatial_norm.0': 'bn2', 'expand': 'conv3'}
-        if self.project is not None:
-            layers['project'] = 'downsample.0'
-        for own, other in layers.items():
+        for own, other in {'reduce.conv': 'conv1', 'reduce.norm': 'bn1', 'spatial_norm.0': 'bn2'}.items():
             yield Counterpart(name=f'{name}.{own}', layer=self.get_submodule(own), source=f'{source}.{other}')
+        yield Counterpart(
+            name=f'{name}.expand', layer=self.expand, source=f'{source}.conv3', folded_norm=f'{source}.bn3'
+        )
+        if self.project is not None:
+            yield Counterpart(
+                name=f'{name}.project',
+                layer=self.project,
+                source=f'{source}.downsample.0',
+                folded_norm=f'{source}.downsample.1',
+            )
         for index, conv in enumerate(self.spatial):
             yield Counterpart(
                 name=f'{name}.spatial.{index}',
@@ -153,11 +160,24 @@ class Encoder(nn.Module):
         stride8 = self.block2(stride4)
         return EncoderFeatures(stride4, stride8, self.block4(self.block3(stride8)))
 
-    def imagenet_counterparts(self) -> Iterator[Counterpart]:
+    def imagenet_counterparts(self) -> Iterator[Counterpart | SummedNorms]:
         """Which layer of an ordinary ResNet-50 each layer can start from."""
         yield Counterpart(name='stem.conv', layer=self.stem.get_submodule('conv'), source='conv1')
         yield Counterpart(name='stem.norm', layer=self.stem.get_submodule('norm'), source='bn1')
+        added: list[str] = []  # norms of what has been added up since the last projection
         for number, block in enumerate((self.block1, self.block2, self.block3, self.block4), start=1):
             for index, unit in enumerate(block.units):
                 assert isinstance(unit, PreActivationUnit)
-                yield from unit.counterparts(f'block{number}.units.{index}', f'layer{number}.{index}')
+                name, source = f'block{number}.units.{index}', f'layer{number}.{index}'
+                yield from _reads_sum(f'{name}.activate', unit.activate, added)
+                yield from unit.counterparts(name, source)
+                added = [f'{source}.downsample.1'] if unit.project is not None else added
+                added = [*added, f'{source}.bn3']
+            yield from _reads_sum(f'block{number}.end', block.end, added)
+
+
+def _reads_sum(name: str, activation: nn.Module, added: list[str]) -> Iterator[SummedNorms]:
+    """The norm of an activation, if it has one."""
+    for index, layer in enumerate(activation.children()):
+        if isinstance(layer, nn.BatchNorm2d):
+            yield SummedNorms(name=f'{name}.{index}', layer=layer, sources=tuple(added))
