@@ -26,7 +26,7 @@ from training.configuration import TrainingConfig
 from training.data.batch import Batch
 from training.data.dataset import SceneDataset
 from training.data.sample import send
-from training.evaluate import SCORE_THRESHOLD
+from training.evaluation import SCORE_THRESHOLD
 from training.segmentation_loss import SegmentationLossConfig, count_pixels, resolve_class_weights
 
 

@@ -42,7 +42,7 @@ from training.data.transforms import TrainTransform
 from training.distributed import build_fabric
 from training.engine import average_of
 from training.errors import TrainingError
-from training.evaluate import prepare_scene
+from training.evaluation import prepare_scene
 from training.phases import optimizer_of
 from training.preparation import open_dataset
 from training.run_folder import RunFolder
