@@ -27,9 +27,8 @@ from torch.optim import Optimizer
 from tqdm import tqdm
 
 from perception.errors import ConfigError, PerceptionError
-from perception.interfaces import GroundTruth
 from perception.labels import CITYSCAPES_11_3
-from perception.metrics import Evaluator, Report
+from perception.metrics import Report
 from perception.metrics.tables import format_report
 from perception.output_folder import StopRequest
 from training.baselines import Baseline, build_baseline
@@ -42,7 +41,7 @@ from training.data.transforms import TrainTransform
 from training.distributed import build_fabric
 from training.engine import average_of
 from training.errors import TrainingError
-from training.evaluation import prepare_scene
+from training.evaluation import evaluate_dataset
 from training.phases import optimizer_of
 from training.preparation import open_dataset
 from training.run_folder import RunFolder
@@ -75,6 +74,26 @@ class AnnotatedFor(SceneDataset):
 
     def fingerprint(self) -> str:
         return f'{self._task} {self._all.fingerprint()}'
+
+
+class TruthFor(SceneDataset):
+    """All samples of a data set, with what is annotated for a task and nothing else: a baseline says nothing of it."""
+
+    def __init__(self, task: str, dataset: SceneDataset) -> None:
+        self.name, self.labels, self.remark = dataset.name, dataset.labels, dataset.remark
+        self._task, self._all = task, dataset
+
+    def __len__(self) -> int:
+        return len(self._all)
+
+    def __getitem__(self, index: int) -> Sample:
+        sample = self._all[index]
+        if self._task == 'segmentation':
+            return replace(sample, boxes=None, labels=None)
+        return replace(sample, mask=None)
+
+    def fingerprint(self) -> str:
+        return f'{self._task} alone {self._all.fingerprint()}'
 
 
 def choose_data(task: str, config: TrainingConfig) -> list[tuple[DataConfig, SceneDataset]]:
@@ -197,13 +216,8 @@ def score(baseline: Baseline, task: str, config: TrainingConfig, split: str) -> 
     """Score on the validation data sets of the configuration, at a split of them, in original pixels."""
     reports = {}
     for data in config.validation:
-        dataset = open_dataset(replace(data, split=split), CITYSCAPES_11_3)
-        evaluator = Evaluator(CITYSCAPES_11_3)
-        for sample in tqdm(dataset, desc=dataset.name, unit='image', total=len(dataset)):
-            image_rgb, truth = prepare_scene(sample, 'original', config.input_spec)
-            # Only the task that it was trained for.
-            own = GroundTruth(mask=truth.mask) if task == 'segmentation' else replace(truth, mask=None)
-            evaluator.add(baseline.look(image_rgb), own, sample.name)
+        dataset = TruthFor(task, open_dataset(replace(data, split=split), CITYSCAPES_11_3))
+        evaluator = evaluate_dataset(baseline, dataset)
         reports[dataset.name] = evaluator.report({'baseline': type(baseline.network).__name__})
     return reports
 
