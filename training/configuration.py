@@ -57,8 +57,9 @@ class TrainingConfig:
         cache: Folder for prepared caches.
         batch_size: Samples per step, over all processes together.
         clip_norm: Largest norm of the gradient; 0: not clipped.
-        average_decay: Exponential moving average of the weights, which is then validated and kept; 0: none. In it a
-            part that is frozen still comes closer to what it was frozen at.
+        average_decay: Exponential moving average of the weights, which is then validated and kept; 0: none. A phase
+            that freezes anything goes on from it.
+        batch_norm_momentum: Share of each batch in batch norm's running statistics; AdapNet++'s code has 0.01.
         seed: Decides initial weights, order, augmentation and dropout.
         accelerator: ``auto``, ``cpu`` or ``cuda``, as Lightning Fabric takes it.
         devices: Processes on this machine, one for each GPU.
@@ -90,6 +91,7 @@ class TrainingConfig:
     batch_size: int = 8
     clip_norm: float = 0.0
     average_decay: float = 0.0
+    batch_norm_momentum: float = 0.1
     seed: int = 0
     accelerator: str = 'auto'
     devices: int = 1
@@ -127,6 +129,8 @@ class TrainingConfig:
             raise ConfigError('save_every and log_every must be at least 1, validate_every at least 0.')
         if not 0 <= self.average_decay < 1 or self.clip_norm < 0:
             raise ConfigError('average_decay must lie in [0, 1) and clip_norm be at least 0.')
+        if not 0 < self.batch_norm_momentum <= 1:
+            raise ConfigError(f'batch_norm_momentum must lie in (0, 1], got {self.batch_norm_momentum}.')
         if self.anchors == 'cluster' and 'anchors_wh' in self.network_config and not self.start_from:
             raise ConfigError(
                 'anchors: cluster would replace the anchors_wh of network_config. Add anchors: preset to train with '

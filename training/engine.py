@@ -6,6 +6,7 @@ from s. So the state that is saved holds weights, optimizer and step, and nothin
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -30,7 +31,7 @@ from training.data.mixture import seed_of
 from training.distributed import any_process, gather_from_processes, sum_over_processes, synchronise_batch_norm
 from training.errors import TrainingError
 from training.meter import Meter
-from training.phases import Phase, build_optimizer, set_training_mode, weigh_losses
+from training.phases import Phase, build_optimizer, freezes, set_batch_norm_momentum, set_training_mode, weigh_losses
 from training.preparation import Start, open_stream
 from training.run_folder import LAST, RunFolder, describe_environment
 from training.schedule import learning_rate
@@ -76,6 +77,7 @@ class Trainer:
     ) -> None:
         self.config, self.fabric, self.folder = config, fabric, folder
         self.start, self.datasets, self.validation = start, datasets, validation
+        set_batch_norm_momentum(start.network, config.batch_norm_momentum)
         synchronise_batch_norm(start.network, fabric)
         self.network = start.network.to(fabric.device).to(memory_format=torch.channels_last)
         self.average = average_of(self.network, config.average_decay)
@@ -91,7 +93,7 @@ class Trainer:
             self.average.load_state_dict(state['average'])
         self.progress = Progress(**state['progress'])
         own = {name: sums[self.fabric.global_rank] for name, sums in state['losses'].items()}
-        self.meter = Meter(self.meter.gather, own, state['loss_steps'])
+        self.meter = Meter(self.meter.gather, own, state['gradient_norms'])
         self._saved_optimizer = state['optimizer']
         self.fabric.strategy.precision.load_state_dict(state['precision'])
 
@@ -118,9 +120,9 @@ class Trainer:
 
     def _train_phase(self, phase: Phase, bar: tqdm[Any]) -> None:
         config, progress, meter = self.config, self.progress, self.meter
-        if phase.freeze_batch_norm and self.average is not None and progress.phase_step == 0:
-            # The network's own running statistics are those of the last ten batches or so. Weights come along: those
-            # statistics are theirs.
+        if freezes(self.network, phase) and self.average is not None and progress.phase_step == 0:
+            # What is frozen is then the same in both and stays so. Else the average would still come closer to it, and
+            # what learns would learn on parts that are not kept. All comes along: statistics and weights fit each other.
             self.network.load_state_dict(self.average.module.state_dict())
         set_training_mode(self.network, phase)
         optimizer = build_optimizer(self.network, phase, config.optimizer)
@@ -145,10 +147,10 @@ class Trainer:
             rate = learning_rate(
                 config.schedule, progress.phase_step, initial=phase.learning_rate, iterations=phase.iterations
             )
-            losses, stop = self._step(phase, module, wrapped, criterion, batch, rate)
+            losses, norm, stop = self._step(phase, module, wrapped, criterion, batch, rate)
             progress.step += 1
             progress.phase_step += 1
-            meter.add(losses, len(batch) * self.fabric.world_size)
+            meter.add(losses, norm, len(batch) * self.fabric.world_size)
             bar.update()
             if progress.step % config.log_every == 0 or progress.phase_step == phase.iterations:
                 record = meter.record()
@@ -171,8 +173,8 @@ class Trainer:
         criterion: Criterion,
         batch: Batch,
         rate: float,
-    ) -> tuple[dict[str, Tensor], bool]:
-        """Take one step; the losses, and whether somebody asked a process to stop."""
+    ) -> tuple[dict[str, Tensor], Tensor, bool]:
+        """Take one step; the losses, the norm of their gradient, and whether somebody asked a process to stop."""
         for group in optimizer.param_groups:
             group['lr'] = rate
         torch.manual_seed(seed_of(self.config.seed, DROPOUT_STREAM, self.progress.step, self.fabric.global_rank))
@@ -182,14 +184,15 @@ class Trainer:
         total = losses['total'] + 0 * _unlearned(losses, output)
         optimizer.zero_grad(set_to_none=True)
         self.fabric.backward(total)
+        # Fabric takes back the scale of half-precision losses first; their scaler skips infinite gradients. A limit
+        # without end multiplies by exactly 1.
+        norm = self.fabric.clip_gradients(
+            module, optimizer, max_norm=self.config.clip_norm or math.inf, error_if_nonfinite=False
+        )
+        assert norm is not None
         figures = dict(losses)
-        if self.config.clip_norm:
-            # Fabric takes back the scale of half-precision losses first; their scaler skips infinite gradients.
-            norm = self.fabric.clip_gradients(
-                module, optimizer, max_norm=self.config.clip_norm, error_if_nonfinite=False
-            )
-            if getattr(self.fabric.strategy.precision, 'scaler', None) is None and norm is not None:
-                figures['norm of the gradient'] = norm
+        if getattr(self.fabric.strategy.precision, 'scaler', None) is None:
+            figures['norm of the gradient'] = norm
         # Read after the backward pass is on its way: a GPU would wait for what is not yet asked of it.
         finite = bool(torch.stack([figure.detach().isfinite() for figure in figures.values()]).all())
         failed, stop = any_process(self.fabric, not finite, self.stop.requested)
@@ -198,7 +201,7 @@ class Trainer:
         optimizer.step()
         if self.average is not None:
             self.average.update_parameters(self.network)
-        return losses, stop
+        return losses, norm, stop
 
     def _give_up(self, phase: Phase, reasons: Sequence[str]) -> None:
         last = self.folder.path / LAST
@@ -254,7 +257,7 @@ class Trainer:
                 'average': None if self.average is None else self.average.state_dict(),
                 'optimizer': None if optimizer is None else optimizer.state_dict(),
                 'losses': self.meter.sums(),
-                'loss_steps': self.meter.steps,
+                'gradient_norms': self.meter.gradient_norms,
                 'precision': self.fabric.strategy.precision.state_dict(),
             }
         )
@@ -287,7 +290,16 @@ def average_of(network: nn.Module, decay: float) -> AveragedModel | None:
     """A moving average of weights and running statistics, for what is validated and kept; None without decay."""
     if not decay:
         return None
-    average = AveragedModel(network, multi_avg_fn=get_ema_multi_avg_fn(decay), use_buffers=True)
+    of_floats = get_ema_multi_avg_fn(decay)
+
+    def update(averaged: list[Tensor], current: list[Tensor], count: Tensor) -> None:
+        # A count of batches has no mean: PyTorch's would be rounded down, and fall although the count stands still.
+        if averaged[0].is_floating_point():
+            of_floats(averaged, current, count)
+        else:
+            torch._foreach_copy_(averaged, current)
+
+    average = AveragedModel(network, multi_avg_fn=update, use_buffers=True)
     return average.to(memory_format=torch.channels_last)
 
 

@@ -2,7 +2,8 @@
 
 The interdependent paper trains all parts, then segmentation alone, then the detector alone on the finished segmentation
 features, then all again. Frozen means that not a bit changes: no gradient, and evaluation mode, since batch norm's
-statistics and dropout would otherwise still alter what the frozen part says.
+statistics and dropout would otherwise still alter what the frozen part says. A phase that freezes anything goes on from
+the averaged network where there is one: that is the network that is kept, and what is frozen is then frozen in it, too.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from training.checks import check_weights
 from training.criterion import CriterionConfig
 
 TrainedParts = tuple[str, ...] | Literal['all']
+BATCH_NORMS = (nn.BatchNorm2d, nn.SyncBatchNorm)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,9 +39,8 @@ class Phase:
         shares: Of each data set in the draws, in their order; empty leaves their own. An image without a mask takes as
             long as one with a mask: masks first and both at last is more for the same time.
         freeze_batch_norm: Normalise with the running statistics and leave them as they are; scales and shifts still
-            learn. The phase goes on from the averaged network where there is one, weights included: statistics of
-            single batches do not fit. Images of another kind then change no statistics of those before (Wu and Johnson:
-            "Rethinking 'Batch' in BatchNorm").
+            learn. Images of another kind then change no statistics of those before (Wu and Johnson: "Rethinking 'Batch'
+            in BatchNorm").
         iterations: Optimizer steps.
         learning_rate: The full rate of its schedule.
     """
@@ -170,8 +171,22 @@ def set_training_mode(network: PerceptionNetwork, phase: Phase) -> None:
     freeze_all_but(network, phase.trains)
     if phase.freeze_batch_norm:
         for module in network.modules():
-            if isinstance(module, nn.BatchNorm2d | nn.SyncBatchNorm):
+            if isinstance(module, BATCH_NORMS):
                 module.eval()
+
+
+def freezes(network: PerceptionNetwork, phase: Phase) -> bool:
+    """Whether something of the network that training would change is held by a phase: parts, or running statistics."""
+    return phase.freeze_batch_norm or any(
+        not learns and any(True for _ in part.parameters()) for part, learns in _parts(network, phase.trains)
+    )
+
+
+def set_batch_norm_momentum(network: nn.Module, momentum: float) -> None:
+    """How much of each batch's statistics goes into the running ones."""
+    for module in network.modules():
+        if isinstance(module, BATCH_NORMS):
+            module.momentum = momentum
 
 
 def build_optimizer(network: PerceptionNetwork, phase: Phase, config: OptimizerConfig | None = None) -> Optimizer:

@@ -175,8 +175,8 @@ class RunFolder:
                 file.write(json.dumps(record) + '\n')
             if self._tensorboard is None:
                 self._tensorboard = SummaryWriter(str(self.path / 'tensorboard'), purge_step=self._first_step)
-            for name, value in _numbers(record):
-                self._tensorboard.add_scalar(name, value, record['step'])
+            for name, value, step in _numbers(record, record['step']):
+                self._tensorboard.add_scalar(name, value, step)
         except OSError as error:
             raise TrainingError(
                 f'Step {record["step"]}: the metrics could not be written ({error}). Make room and add --resume.'
@@ -248,12 +248,15 @@ def _dump(config: dict[str, Any]) -> bytes:
     return yaml.safe_dump(config, sort_keys=False, width=120).encode()
 
 
-def _numbers(record: dict[str, Any], prefix: str = '') -> list[tuple[str, float]]:
-    """All numbers of a nested record, by path."""
+def _numbers(record: dict[str, Any], step: int, prefix: str = '') -> list[tuple[str, float, int]]:
+    """All numbers of a nested record, by path and step; a list is of the steps up to this one."""
     found = []
     for key, value in record.items():
         if isinstance(value, dict):
-            found += _numbers(value, f'{prefix}{key}/')
-        elif isinstance(value, int | float) and key != 'step':
-            found.append((f'{prefix}{key}', float(value)))
+            found += _numbers(value, step, f'{prefix}{key}/')
+        elif key != 'step':
+            values = value if isinstance(value, list) else [value]
+            first = step + 1 - len(values)
+            numbers = [(f'{prefix}{key}', number, first + place) for place, number in enumerate(values)]
+            found += [(name, float(number), at) for name, number, at in numbers if isinstance(number, int | float)]
     return found
