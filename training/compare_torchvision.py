@@ -99,14 +99,14 @@ def open_stream(
 ) -> TrainingStream:
     """The batches from a step on, with the data sets' own shares (not those of phases) and augmentation."""
     # ssdlite squeezes crop and image into the same square, so a crop would show things at another size.
-    transform = replace(config.transform, image_hw=config.image_hw)
+    transform = config.transform
     if task == 'detection':
         transform = replace(transform, crop_hw=(0, 0))
     shares = [data.share for data, _ in chosen]
     return TrainingStream(
         [dataset for _, dataset in chosen],
         None if None in shares else [share for share in shares if share is not None],
-        TrainTransform(transform),
+        TrainTransform(transform, config.image_hw),
         config.seed,
         config.batch_size,
         start_step=start_step,

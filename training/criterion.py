@@ -21,12 +21,7 @@ from training.checks import check_weights
 from training.data.sample import Sample, send
 from training.detection_loss import DETECTION_NAMES, DetectionLossConfig, detection_terms
 from training.matching import AnchorLayout
-from training.segmentation_loss import (
-    SegmentationLossConfig,
-    count_learned_pixels,
-    segmentation_names,
-    segmentation_terms,
-)
+from training.segmentation_loss import SegmentationLossConfig, segmentation_names, segmentation_terms
 
 Reduce = Callable[[Tensor], Tensor]
 """Returns the sum of a tensor over all processes."""
@@ -103,17 +98,15 @@ class Criterion:
         masked = [row for row, sample in enumerate(samples) if sample.mask is not None and output.mask_logits.shape[1]]
         boxed = [row for row, sample in enumerate(samples) if sample.boxes is not None and output.objectness.shape[1]]
         target = _stack_masks(samples, masked, output)
-        pixels = int(count_learned_pixels(target, config.segmentation.hard_share).sum())
-        counts = self.reduce(send(torch.tensor([pixels, len(masked), len(boxed), 1]), device))
-        per_pixel, per_mask, per_image = counts[3] / counts[:3].clamp(min=1)
+        pixels = int((target != UNLABELLED).sum())
+        counts = self.reduce(send(torch.tensor([pixels, len(boxed), 1]), device))
+        per_pixel, per_image = counts[2] / counts[:2].clamp(min=1)
 
         names = (*segmentation_names(config.segmentation), *DETECTION_NAMES)
         terms = {name: torch.zeros((), device=device) for name in names}
         if masked:
             outputs = (output.mask_logits, *output.auxiliary_mask_logits)
-            terms |= segmentation_terms(
-                outputs, masked, target, config.segmentation, per_pixel=per_pixel, per_image=per_mask
-            )
+            terms |= segmentation_terms(outputs, masked, target, config.segmentation, per_pixel=per_pixel)
         if boxed:
             terms |= detection_terms(
                 _detection_rows(output, boxed),

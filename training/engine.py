@@ -122,7 +122,7 @@ class Trainer:
         config, progress, meter = self.config, self.progress, self.meter
         if freezes(self.network, phase) and self.average is not None and progress.phase_step == 0:
             # What is frozen is then the same in both and stays so. Else the average would still come closer to it, and
-            # what learns would learn on parts that are not kept. All comes along: statistics and weights fit each other.
+            # what learns would learn on what is not kept. All comes along: statistics and weights fit each other.
             self.network.load_state_dict(self.average.module.state_dict())
         set_training_mode(self.network, phase)
         optimizer = build_optimizer(self.network, phase, config.optimizer)

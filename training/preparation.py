@@ -262,11 +262,11 @@ def open_stream(
     stop_step: int,
 ) -> TrainingStream:
     """The batches of this process for some steps of a phase, counted from the start of the run."""
-    transform = replace(config.transform, image_hw=config.image_hw, crop_hw=phase.crop_hw or config.transform.crop_hw)
+    transform = replace(config.transform, crop_hw=phase.crop_hw or config.transform.crop_hw)
     return TrainingStream(
         datasets,
         config.shares_of(phase),
-        TrainTransform(transform),
+        TrainTransform(transform, config.image_hw),
         config.seed,
         config.batch_size // fabric.world_size,
         start_step,

@@ -52,9 +52,9 @@ def test_a_phase_that_freezes_parts_goes_on_from_the_average(config_file: Path, 
 
 def test_an_average_of_what_stands_still_stands_still() -> None:
     norm = torch.nn.BatchNorm2d(4)
-    for count in (1, 3, 7, 100, 4999):
+    for count in (1, 3, 6, 4998):
         norm.num_batches_tracked.fill_(count)
-        average = average_of(norm, 0.998)
+        average = average_of(norm, 0.9)
         assert average is not None
         for _ in range(3):
             average.update_parameters(norm)
@@ -90,7 +90,7 @@ def test_the_momentum_of_batch_norm_is_the_configurations(config_file: Path, tmp
         options += ['--phases', json.dumps([{**PHASES[0], 'iterations': 1}]), '--output', str(tmp_path / f'{momentum}')]
         found[momentum] = weights_of(train(read_config(config_file, *options)))
     name = 'encoder.stem.norm.running_mean'
-    assert torch.equal(found[None][name], found[0.1][name]), 'the default is PyTorch\'s'
+    assert torch.equal(found[None][name], found[0.1][name]), "the default is PyTorch's"
     torch.testing.assert_close(10 * found[0.01][name], found[0.1][name])
     with pytest.raises(ConfigError, match='batch_norm_momentum'):
         read_config(config_file, '--batch_norm_momentum', '0')
@@ -163,7 +163,7 @@ def test_a_run_that_is_lost_with_frozen_batch_norm_ends_the_same(config_file: Pa
 
 
 def test_a_head_that_does_not_run_stands_still_in_several_processes(config_file: Path, tmp_path: Path) -> None:
-    phases = json.dumps([{'name': 'masks', 'detect': False, 'iterations': 3, 'learning_rate': 1e-3}])
+    phases = json.dumps(PHASES[1:2])
     options = ['--config', str(config_file), '--phases', phases, '--average_decay', '0', '--accelerator', 'cpu']
     alone = train(read_config(config_file, *options[2:]))
     result = subprocess.run(

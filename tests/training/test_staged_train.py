@@ -13,6 +13,7 @@ import sys
 import time
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -80,6 +81,7 @@ def test_run_folder_and_checkpoint_describe_the_run(config_file: Path, capsys: p
         'best.safetensors',
     }
     checkpoint = load_checkpoint(folder / 'last.safetensors')
+    assert _sizes(checkpoint.provenance) == [list(checkpoint.network.input_spec.image_hw)] == [[96, 192]]
     assert checkpoint.provenance['phase'] == 'fine_tuning'
     assert checkpoint.provenance['step'] == checkpoint.provenance['of'] == 13
     assert set(checkpoint.provenance['validation']) >= {'mean_iou', 'sum'}
@@ -108,6 +110,14 @@ def test_run_folder_and_checkpoint_describe_the_run(config_file: Path, capsys: p
     (folder / 'config.yaml').write_bytes(b'')
     with pytest.raises(ConfigError, match='holds no configuration'):
         train(config, resume=True)
+
+
+def _sizes(provenance: Any) -> list[list[int]]:
+    """All that provenance says of the size of the network's input, at any depth."""
+    if not isinstance(provenance, dict):
+        return []
+    here = [provenance['image_hw']] if 'image_hw' in provenance else []
+    return here + [size for value in provenance.values() for size in _sizes(value)]
 
 
 @pytest.mark.parametrize(('processes', 'to_all'), [(1, True), (2, False), (2, True)])
