@@ -37,6 +37,7 @@ from training.run_folder import LAST, RunFolder, describe_environment
 from training.schedule import learning_rate
 from training.validation import format_scores, validate
 
+Tensors = tuple[Tensor, ...] | list[Tensor]
 DROPOUT_STREAM = 1
 """Tells the random numbers of dropout apart from those of order and augmentation, which have the same seed."""
 
@@ -292,7 +293,7 @@ def average_of(network: nn.Module, decay: float) -> AveragedModel | None:
         return None
     of_floats = get_ema_multi_avg_fn(decay)
 
-    def update(averaged: list[Tensor], current: list[Tensor], count: Tensor) -> None:
+    def update(averaged: Tensors, current: Tensors, count: Tensor | int) -> None:
         # A count of batches has no mean: PyTorch's would be rounded down, and fall although the count stands still.
         if averaged[0].is_floating_point():
             of_floats(averaged, current, count)

@@ -9,7 +9,7 @@ Shape letters: L images with a mask, C segmentation classes, H W rows and column
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal, NamedTuple
 
@@ -179,14 +179,6 @@ def _pixel_losses(scores: Tensor, truth: _Truth) -> tuple[Tensor, Tensor]:
 
 def _at_least_float32(dtype: torch.dtype) -> torch.dtype:
     return torch.promote_types(dtype, torch.float32)
-
-
-def count_pixels(masks: Iterable[Tensor], classes: int) -> Tensor:
-    """Pixels of each class in all masks (H, W) -> (C,) int64; the unlabelled ones are left out."""
-    total = torch.zeros(classes, dtype=torch.int64)
-    for mask in masks:
-        total += torch.bincount(mask[mask != UNLABELLED].flatten().long(), minlength=classes)
-    return total
 
 
 def resolve_class_weights(config: SegmentationLossConfig, pixel_counts: Tensor) -> SegmentationLossConfig:

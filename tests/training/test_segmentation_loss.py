@@ -10,7 +10,6 @@ from torch.nn import functional as F
 from perception.errors import ConfigError
 from training.segmentation_loss import (
     SegmentationLossConfig,
-    count_pixels,
     resolve_class_weights,
     segmentation_names,
     segmentation_terms,
@@ -156,11 +155,6 @@ def test_far_apart_logits_keep_their_loss_finite() -> None:
     assert loss.item() == 400
     assert logits.grad is not None
     assert logits.grad.flatten().tolist() == [1, -1]
-
-
-def test_pixels_are_counted_without_the_unlabelled() -> None:
-    masks = [torch.tensor([[0, 1, 255]], dtype=torch.uint8), torch.tensor([[1], [3]], dtype=torch.uint8)]
-    assert count_pixels(masks, CLASSES).tolist() == [1, 2, 0, 1]
 
 
 def test_balanced_weights_keep_the_scale_of_the_loss() -> None:
