@@ -32,6 +32,7 @@ from perception.labels import CITYSCAPES_11_3
 from perception.metrics import Evaluator, Report
 from perception.metrics.tables import format_report
 from perception.output_folder import StopRequest
+from training.average import average_of
 from training.baselines import Baseline, build_baseline
 from training.configuration import DataConfig, TrainingConfig, config_values, parse_arguments, refuse_options
 from training.data.cache import prepare_cache
@@ -40,7 +41,6 @@ from training.data.sample import Sample
 from training.data.stream import TrainingStream
 from training.data.transforms import TrainTransform
 from training.distributed import build_fabric
-from training.engine import average_of
 from training.errors import TrainingError
 from training.evaluate import prepare_scene
 from training.phases import optimizer_of

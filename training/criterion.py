@@ -8,7 +8,7 @@ Shape letters: B images in a batch, H W rows and columns of the input.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import torch
@@ -117,6 +117,20 @@ class Criterion:
             )
         terms['total'] = config.w_seg * terms['segmentation'] + config.w_det * terms['detection']
         return terms
+
+
+def unlearned(losses: Mapping[str, Tensor], output: NetworkOutput) -> Tensor:
+    """The sum of what no image of this process is annotated for.
+
+    Times 0 it gives every parameter a gradient: processes exchange all of them, and one process is to do what several
+    do, where a part without a gradient would stand still and one with a gradient of 0 goes on with its momentum.
+    """
+    tensors: list[Tensor] = []
+    if not losses['segmentation'].requires_grad:
+        tensors += [output.mask_logits, *output.auxiliary_mask_logits]
+    if not losses['detection'].requires_grad:
+        tensors += [part for part in (output.objectness, output.class_logits, output.box_codes) if part is not None]
+    return sum((tensor.float().sum() for tensor in tensors), start=losses['total'].new_zeros(()))
 
 
 def _rows(predictions: Tensor, rows: list[int]) -> Tensor:

@@ -16,15 +16,15 @@ import torch
 from lightning.fabric import Fabric
 from torch import Tensor, nn
 from torch.optim import Optimizer
-from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from tqdm import tqdm
 
 from perception.checkpoint import not_finite, save_checkpoint
 from perception.errors import NotFiniteError
-from perception.interfaces import NetworkOutput, PerceptionNetwork
+from perception.interfaces import PerceptionNetwork
 from perception.output_folder import StopRequest
+from training.average import average_of
 from training.configuration import TrainingConfig, config_values
-from training.criterion import Criterion
+from training.criterion import Criterion, unlearned
 from training.data.batch import Batch
 from training.data.dataset import SceneDataset
 from training.data.mixture import seed_of
@@ -37,7 +37,6 @@ from training.run_folder import LAST, RunFolder, describe_environment
 from training.schedule import learning_rate
 from training.validation import format_scores, validate
 
-Tensors = tuple[Tensor, ...] | list[Tensor]
 DROPOUT_STREAM = 1
 """Tells the random numbers of dropout apart from those of order and augmentation, which have the same seed."""
 
@@ -182,7 +181,7 @@ class Trainer:
         images = batch.images.to(self.fabric.device, non_blocking=True)
         output = module(images, segment=phase.segment, detect=phase.detect)
         losses = criterion(self.network, output, batch)  # type: ignore[arg-type]
-        total = losses['total'] + 0 * _unlearned(losses, output)
+        total = losses['total'] + 0 * unlearned(losses, output)
         optimizer.zero_grad(set_to_none=True)
         self.fabric.backward(total)
         # Fabric takes back the scale of half-precision losses first; their scaler skips infinite gradients. A limit
@@ -285,37 +284,6 @@ class Trainer:
             # A run's figures repeat only if the runs before it are known, too.
             provenance['started_from'] = self.start.started_from
         save_checkpoint(self.folder.path / name, network, provenance)
-
-
-def average_of(network: nn.Module, decay: float) -> AveragedModel | None:
-    """A moving average of weights and running statistics, for what is validated and kept; None without decay."""
-    if not decay:
-        return None
-    of_floats = get_ema_multi_avg_fn(decay)
-
-    def update(averaged: Tensors, current: Tensors, count: Tensor | int) -> None:
-        # A count of batches has no mean: PyTorch's would be rounded down, and fall although the count stands still.
-        if averaged[0].is_floating_point():
-            of_floats(averaged, current, count)
-        else:
-            torch._foreach_copy_(averaged, current)
-
-    average = AveragedModel(network, multi_avg_fn=update, use_buffers=True)
-    return average.to(memory_format=torch.channels_last)
-
-
-def _unlearned(losses: Mapping[str, Tensor], output: NetworkOutput) -> Tensor:
-    """The sum of what no image of this process is annotated for.
-
-    Times 0 it gives every parameter a gradient: processes exchange all of them, and one process is to do what several
-    do, where a part without a gradient would stand still and one with a gradient of 0 goes on with its momentum.
-    """
-    tensors: list[Tensor] = []
-    if not losses['segmentation'].requires_grad:
-        tensors += [output.mask_logits, *output.auxiliary_mask_logits]
-    if not losses['detection'].requires_grad:
-        tensors += [part for part in (output.objectness, output.class_logits, output.box_codes) if part is not None]
-    return sum((tensor.float().sum() for tensor in tensors), start=losses['total'].new_zeros(()))
 
 
 def _not_finite(figures: Mapping[str, Tensor]) -> list[str]:

@@ -117,6 +117,13 @@ class RunFolder:
             raise ConfigError(f'{path} cannot be read ({error}); put back what the run wrote.') from error
         if not isinstance(before, dict):
             raise ConfigError(f'{path} holds no configuration; put back what the run wrote.')
+        others = sorted(_fields(before) ^ _fields(self._config))
+        if others:
+            raise ConfigError(
+                f'The run in {self.path} was started by another version, with other settings ({", ".join(others[:3])}'
+                f'{", ..." if len(others) > 3 else ""}). Finish it with that version (see environment.json). '
+                f'Or: {_go_on_from(self.path / LAST)}'
+            )
         # Where and how often files are written changes nothing that is learned.
         free = ('output', 'cache', 'workers', 'save_every', 'log_every')
         different = [key for key in self._config if key not in free and before.get(key) != self._config[key]]
@@ -202,6 +209,18 @@ class RunFolder:
         if self._tensorboard is not None:
             self._tensorboard.close()
         self._claim.close()
+
+
+def _fields(values: Any, place: str = '') -> set[str]:
+    """Names of the fields of a configuration, in dots, but for what a user names within them."""
+    if isinstance(values, list):
+        return set().union(*(_fields(item, place) for item in values))
+    found = set()
+    for key, value in values.items() if isinstance(values, dict) else ():
+        found.add(f'{place}{key}')
+        if key not in ('network_config', 'data', 'validation'):
+            found |= _fields(value, f'{place}{key}.')
+    return found
 
 
 def _difference(key: str, before: Any, now: Any) -> str:

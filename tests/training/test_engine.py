@@ -18,9 +18,10 @@ from lightning.fabric.plugins import MixedPrecision
 from perception.checkpoint import load_checkpoint
 from perception.errors import ConfigError
 from tests.training.conftest import PHASES, lose_run_at, read_config, weights_of
+from training.average import average_of
 from training.configuration import TrainingConfig
 from training.data.batch import Batch
-from training.engine import Trainer, average_of
+from training.engine import Trainer
 from training.errors import TrainingError
 from training.phases import Phase
 from training.staged_train import train

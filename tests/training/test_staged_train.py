@@ -101,6 +101,15 @@ def test_run_folder_and_checkpoint_describe_the_run(config_file: Path, capsys: p
     train(config, resume=True)
     assert 'All 13 steps were taken before; nothing is left to do.' in capsys.readouterr().out
 
+    written = (folder / 'config.yaml').read_text()
+    (folder / 'config.yaml').write_text(re.sub('  learning_rate: .*\n', '\\g<0>  detect: true\n', written))
+    said = (
+        r'another version, with other settings \(phases.detect\)\. .*environment.json.*--start_from .*last.safetensors'
+    )
+    with pytest.raises(ConfigError, match=said):
+        train(config, resume=True)
+    (folder / 'config.yaml').write_text(written)
+
     (folder / 'state.pt').unlink()
     with pytest.raises(TrainingError, match=r'state.pt is gone.*--start_from .*last.safetensors'):
         train(config, resume=True)
