@@ -57,7 +57,8 @@ class TrainingConfig:
         transform: Augmentation.
         cache: Folder for prepared caches.
         batch_size: Samples per step, over all processes together.
-        clip_norm: Largest norm of the gradient; 0: not clipped.
+        clip_norm: Largest norm of the gradient; 0: not clipped. Adam takes no notice of a scale that all gradients
+            share: what a limit below all of them does is to give every step the same say.
         average_decay: Exponential moving average of the weights, which is then validated and kept; 0: none. A phase
             that freezes anything goes on from it.
         batch_norm_momentum: Share of each batch in batch norm's running statistics; AdapNet++'s code has 0.01.
