@@ -312,6 +312,16 @@ def test_rewriting_without_a_change_is_accepted(written: Path, network: Percepti
     assert weights_equal(load_checkpoint(rewrite(written, tmp_path / 'same')).network, network)
 
 
+def test_choices_that_are_gone_may_stand_at_what_is_left_of_them(
+    written: Path, network: PerceptionNetwork, tmp_path: Path
+) -> None:
+    gone = {'dropout_kind': 'element', 'relu_on_class_map': True, 'share_heads': False}
+    older = rewrite(written, tmp_path / 'older', describe=lambda text: text['config'].update(gone))
+    found = load_checkpoint(older).network
+    assert found.config == network.config
+    assert weights_equal(found, network)
+
+
 @pytest.mark.parametrize(
     'metadata',
     [
@@ -337,6 +347,11 @@ def test_weights_of_another_program_are_refused(metadata: dict[str, str] | None,
         (lambda text: text.update(network='interdependent_smal'), "did you mean 'interdependent_small'"),
         (lambda text: text['config'].update(steam_width=3), "no field 'steam_width'; did you mean 'stem_width'"),
         (lambda text: text['config'].update(stem_width='8'), 'stem_width: expected int, got str'),
+        (lambda text: text['config'].update(share_heads=True), "no longer has the choice 'share_heads': False is all"),
+        (
+            lambda text: text['config'].update(dropout_kind='channel'),
+            "'element' is all that is left of it",
+        ),
         (lambda text: text.update(config=[1]), 'cannot build'),
         (lambda text: text['input'].update(image_hw=[33, 48]), 'multiples of 16'),
         (lambda text: text.update(input=[]), 'incomplete description'),

@@ -24,10 +24,10 @@ from perception.interfaces import Detections, InputSpec, LabelSpace, SceneResult
 from perception.labels import CITYSCAPES_11_3
 from training.configuration import TrainingConfig
 from training.data.batch import Batch
-from training.data.dataset import SceneDataset
+from training.data.dataset import SceneDataset, sum_pixels
 from training.data.sample import send
 from training.evaluation import SCORE_THRESHOLD
-from training.segmentation_loss import SegmentationLossConfig, count_pixels, resolve_class_weights
+from training.segmentation_loss import SegmentationLossConfig, resolve_class_weights
 
 
 class Baseline(nn.Module, ABC):
@@ -154,6 +154,5 @@ def _build_network(task: str, config: TrainingConfig, datasets: Sequence[SceneDa
         return DetectionBaseline(CITYSCAPES_11_3, config.input_spec)
     loss = config.criterion.segmentation
     if loss.class_weights == 'balanced':
-        masks = (sample.mask for dataset in datasets for sample in dataset if sample.mask is not None)
-        loss = resolve_class_weights(loss, count_pixels(masks, len(CITYSCAPES_11_3.segmentation)))
+        loss = resolve_class_weights(loss, sum_pixels(datasets))
     return SegmentationBaseline(CITYSCAPES_11_3, config.input_spec, loss)

@@ -31,6 +31,7 @@ from perception.labels import CITYSCAPES_11_3
 from perception.metrics import Report
 from perception.metrics.tables import format_report
 from perception.output_folder import StopRequest
+from training.average import average_of
 from training.baselines import Baseline, build_baseline
 from training.configuration import DataConfig, TrainingConfig, config_values, parse_arguments, refuse_options
 from training.data.cache import prepare_cache
@@ -39,7 +40,6 @@ from training.data.sample import Sample
 from training.data.stream import TrainingStream
 from training.data.transforms import TrainTransform
 from training.distributed import build_fabric
-from training.engine import average_of
 from training.errors import TrainingError
 from training.evaluation import evaluate_dataset
 from training.phases import optimizer_of
@@ -118,14 +118,14 @@ def open_stream(
 ) -> TrainingStream:
     """The batches from a step on, with the data sets' own shares (not those of phases) and augmentation."""
     # ssdlite squeezes crop and image into the same square, so a crop would show things at another size.
-    transform = replace(config.transform, image_hw=config.image_hw)
+    transform = config.transform
     if task == 'detection':
         transform = replace(transform, crop_hw=(0, 0))
     shares = [data.share for data, _ in chosen]
     return TrainingStream(
         [dataset for _, dataset in chosen],
         None if None in shares else [share for share in shares if share is not None],
-        TrainTransform(transform),
+        TrainTransform(transform, config.image_hw),
         config.seed,
         config.batch_size,
         start_step=start_step,

@@ -6,6 +6,7 @@ from s. So the state that is saved holds weights, optimizer and step, and nothin
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -15,22 +16,22 @@ import torch
 from lightning.fabric import Fabric
 from torch import Tensor, nn
 from torch.optim import Optimizer
-from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from tqdm import tqdm
 
 from perception.checkpoint import not_finite, save_checkpoint
 from perception.errors import NotFiniteError
-from perception.interfaces import NetworkOutput, PerceptionNetwork
+from perception.interfaces import PerceptionNetwork
 from perception.output_folder import StopRequest
+from training.average import average_of
 from training.configuration import TrainingConfig, config_values
-from training.criterion import Criterion
+from training.criterion import Criterion, unlearned
 from training.data.batch import Batch
 from training.data.dataset import SceneDataset
 from training.data.mixture import seed_of
 from training.distributed import any_process, gather_from_processes, sum_over_processes, synchronise_batch_norm
 from training.errors import TrainingError
 from training.meter import Meter
-from training.phases import Phase, build_optimizer, set_training_mode, weigh_losses
+from training.phases import Phase, build_optimizer, freezes, set_batch_norm_momentum, set_training_mode, weigh_losses
 from training.preparation import Start, open_stream
 from training.run_folder import LAST, RunFolder, describe_environment
 from training.schedule import learning_rate
@@ -76,6 +77,7 @@ class Trainer:
     ) -> None:
         self.config, self.fabric, self.folder = config, fabric, folder
         self.start, self.datasets, self.validation = start, datasets, validation
+        set_batch_norm_momentum(start.network, config.batch_norm_momentum)
         synchronise_batch_norm(start.network, fabric)
         self.network = start.network.to(fabric.device).to(memory_format=torch.channels_last)
         self.average = average_of(self.network, config.average_decay)
@@ -91,7 +93,7 @@ class Trainer:
             self.average.load_state_dict(state['average'])
         self.progress = Progress(**state['progress'])
         own = {name: sums[self.fabric.global_rank] for name, sums in state['losses'].items()}
-        self.meter = Meter(self.meter.gather, own, state['loss_steps'])
+        self.meter = Meter(self.meter.gather, own, state['gradient_norms'])
         self._saved_optimizer = state['optimizer']
         self.fabric.strategy.precision.load_state_dict(state['precision'])
 
@@ -118,9 +120,9 @@ class Trainer:
 
     def _train_phase(self, phase: Phase, bar: tqdm[Any]) -> None:
         config, progress, meter = self.config, self.progress, self.meter
-        if phase.freeze_batch_norm and self.average is not None and progress.phase_step == 0:
-            # The network's own running statistics are those of the last ten batches or so. Weights come along: those
-            # statistics are theirs.
+        if freezes(self.network, phase) and self.average is not None and progress.phase_step == 0:
+            # What is frozen is then the same in both and stays so. Else the average would still come closer to it, and
+            # what learns would learn on what is not kept. All comes along: statistics and weights fit each other.
             self.network.load_state_dict(self.average.module.state_dict())
         set_training_mode(self.network, phase)
         optimizer = build_optimizer(self.network, phase, config.optimizer)
@@ -145,10 +147,10 @@ class Trainer:
             rate = learning_rate(
                 config.schedule, progress.phase_step, initial=phase.learning_rate, iterations=phase.iterations
             )
-            losses, stop = self._step(phase, module, wrapped, criterion, batch, rate)
+            losses, norm, stop = self._step(phase, module, wrapped, criterion, batch, rate)
             progress.step += 1
             progress.phase_step += 1
-            meter.add(losses, len(batch) * self.fabric.world_size)
+            meter.add(losses, norm, len(batch) * self.fabric.world_size)
             bar.update()
             if progress.step % config.log_every == 0 or progress.phase_step == phase.iterations:
                 record = meter.record()
@@ -171,25 +173,26 @@ class Trainer:
         criterion: Criterion,
         batch: Batch,
         rate: float,
-    ) -> tuple[dict[str, Tensor], bool]:
-        """Take one step; the losses, and whether somebody asked a process to stop."""
+    ) -> tuple[dict[str, Tensor], Tensor, bool]:
+        """Take one step; the losses, the norm of their gradient, and whether somebody asked a process to stop."""
         for group in optimizer.param_groups:
             group['lr'] = rate
         torch.manual_seed(seed_of(self.config.seed, DROPOUT_STREAM, self.progress.step, self.fabric.global_rank))
         images = batch.images.to(self.fabric.device, non_blocking=True)
         output = module(images, segment=phase.segment, detect=phase.detect)
         losses = criterion(self.network, output, batch)  # type: ignore[arg-type]
-        total = losses['total'] + 0 * _unlearned(losses, output)
+        total = losses['total'] + 0 * unlearned(losses, output)
         optimizer.zero_grad(set_to_none=True)
         self.fabric.backward(total)
+        # Fabric takes back the scale of half-precision losses first; their scaler skips infinite gradients. A limit
+        # without end multiplies by exactly 1.
+        norm = self.fabric.clip_gradients(
+            module, optimizer, max_norm=self.config.clip_norm or math.inf, error_if_nonfinite=False
+        )
+        assert norm is not None
         figures = dict(losses)
-        if self.config.clip_norm:
-            # Fabric takes back the scale of half-precision losses first; their scaler skips infinite gradients.
-            norm = self.fabric.clip_gradients(
-                module, optimizer, max_norm=self.config.clip_norm, error_if_nonfinite=False
-            )
-            if getattr(self.fabric.strategy.precision, 'scaler', None) is None and norm is not None:
-                figures['norm of the gradient'] = norm
+        if getattr(self.fabric.strategy.precision, 'scaler', None) is None:
+            figures['norm of the gradient'] = norm
         # Read after the backward pass is on its way: a GPU would wait for what is not yet asked of it.
         finite = bool(torch.stack([figure.detach().isfinite() for figure in figures.values()]).all())
         failed, stop = any_process(self.fabric, not finite, self.stop.requested)
@@ -198,7 +201,7 @@ class Trainer:
         optimizer.step()
         if self.average is not None:
             self.average.update_parameters(self.network)
-        return losses, stop
+        return losses, norm, stop
 
     def _give_up(self, phase: Phase, reasons: Sequence[str]) -> None:
         last = self.folder.path / LAST
@@ -254,7 +257,7 @@ class Trainer:
                 'average': None if self.average is None else self.average.state_dict(),
                 'optimizer': None if optimizer is None else optimizer.state_dict(),
                 'losses': self.meter.sums(),
-                'loss_steps': self.meter.steps,
+                'gradient_norms': self.meter.gradient_norms,
                 'precision': self.fabric.strategy.precision.state_dict(),
             }
         )
@@ -281,28 +284,6 @@ class Trainer:
             # A run's figures repeat only if the runs before it are known, too.
             provenance['started_from'] = self.start.started_from
         save_checkpoint(self.folder.path / name, network, provenance)
-
-
-def average_of(network: nn.Module, decay: float) -> AveragedModel | None:
-    """A moving average of weights and running statistics, for what is validated and kept; None without decay."""
-    if not decay:
-        return None
-    average = AveragedModel(network, multi_avg_fn=get_ema_multi_avg_fn(decay), use_buffers=True)
-    return average.to(memory_format=torch.channels_last)
-
-
-def _unlearned(losses: Mapping[str, Tensor], output: NetworkOutput) -> Tensor:
-    """The sum of what no image of this process is annotated for.
-
-    Times 0 it gives every parameter a gradient: processes exchange all of them, and one process is to do what several
-    do, where a part without a gradient would stand still and one with a gradient of 0 goes on with its momentum.
-    """
-    tensors: list[Tensor] = []
-    if not losses['segmentation'].requires_grad:
-        tensors += [output.mask_logits, *output.auxiliary_mask_logits]
-    if not losses['detection'].requires_grad:
-        tensors += [part for part in (output.objectness, output.class_logits, output.box_codes) if part is not None]
-    return sum((tensor.float().sum() for tensor in tensors), start=losses['total'].new_zeros(()))
 
 
 def _not_finite(figures: Mapping[str, Tensor]) -> list[str]:

@@ -22,16 +22,12 @@ PHASES = [
     {
         'name': 'segmentation',
         'trains': ['encoder', 'bottleneck', 'decoder', 'mask_head'],
-        'detect': False,
-        'w_det': 0.0,
         'iterations': 3,
         'learning_rate': 1e-3,
     },
     {
         'name': 'detection',
         'trains': ['detection_head'],
-        'segment': False,
-        'w_seg': 0.0,
         'iterations': 4,
         'learning_rate': 1e-4,
     },

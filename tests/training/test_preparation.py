@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import json
+import re
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -22,10 +24,12 @@ from tests.conftest import TINY_CONFIG
 from tests.training.conftest import PHASES, lose_run_at, read_config
 from tests.training.data.drawn_layouts import DRAWERS
 from training.configuration import TrainingConfig
+from training.data.cache import CachedDataset
 from training.data.dataset import SceneDataset
 from training.data.sample import Sample
+from training.distributed import build_fabric
 from training.phases import Phase
-from training.preparation import _images_of, prepare_start, prepare_validation
+from training.preparation import _images_of, prepare_datasets, prepare_start, prepare_validation, restore_start
 from training.rehearsal import rehearse
 from training.staged_train import train
 
@@ -104,6 +108,77 @@ def test_data_without_annotation_is_refused(config_file: Path, streets: Path, tm
     ):
         with pytest.raises(ConfigError, match=message):
             train(replace(config, data=(replace(config.data[0], name=name, root=str(roots[name])),)))
+
+
+def test_training_data_is_read_once_before_the_first_step(
+    config_file: Path, streets: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = read_config(config_file, '--criterion.segmentation.class_weights', 'balanced')
+    fabric = build_fabric(config)
+    read: list[int] = []
+    get = CachedDataset.__getitem__
+    monkeypatch.setattr(CachedDataset, '__getitem__', lambda self, index: read.append(index) or get(self, index))
+    datasets = prepare_datasets(config, fabric, None, None)
+    start = prepare_start(config, datasets, None)
+    restore_start(config, datasets, start.state())
+    assert read == list(range(8))
+
+
+def _boxes_alone(root: Path, boxes: list[list[float]]) -> str:
+    """A data set of two photos with those boxes each, as the option --data takes it."""
+    images = [{'id': number, 'file_name': f'{number}.png', 'height': 60, 'width': 80} for number in (1, 2)]
+    (root / 'train2017').mkdir(parents=True)
+    for image in images:
+        cv2.imwrite(str(root / 'train2017' / image['file_name']), np.full((60, 80, 3), 99, np.uint8))
+    annotations = [
+        {'id': place, 'image_id': image['id'], 'category_id': 1, 'bbox': box, 'area': 1, 'iscrowd': 0}
+        for place, (image, box) in enumerate(itertools.product(images, boxes), start=1)
+    ]
+    values = {'images': images, 'annotations': annotations, 'categories': [{'id': 1, 'name': 'car'}]}
+    (root / 'instances.json').write_text(json.dumps(values))
+    return json.dumps(
+        [
+            {
+                'name': 'coco',
+                'root': str(root),
+                'options': {'annotations': 'instances.json', 'classes': {'car': 'car/truck/bus'}},
+            }
+        ]
+    )
+
+
+@pytest.mark.parametrize(
+    ('boxes', 'said'),
+    [
+        ([], 'coco-train: the box annotation of 2 images holds not one object'),
+        (
+            [[3, 3, 0.4, 20], [9, 9, 12, 0.5]],
+            'coco-train: all 4 boxes have a side below transform.min_box_side_px, 2, at',
+        ),
+    ],
+)
+def test_boxes_that_teach_no_object_are_told_before_training(
+    config_file: Path,
+    streets: Path,
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+    boxes: list[list[float]],
+    said: str,
+) -> None:
+    data = _boxes_alone(tmp_path / 'photos', boxes)
+    config = read_config(config_file, '--data', data, '--anchors', 'preset')
+    with pytest.raises(ConfigError, match=f"'joint' has nothing to learn: its data has nothing .{re.escape(said)}"):
+        prepare_datasets(config, build_fabric(config), None, None)
+    caplog.clear()
+    # Beside other data they are images of background, which may be meant.
+    beside = json.dumps([*json.loads(data), {'name': 'cityscapes', 'root': str(streets)}])
+    config = read_config(config_file, '--data', beside)
+    assert len(prepare_datasets(config, build_fabric(config), None, None)) == 2
+    assert said in caplog.text
+    phases = json.dumps([{**PHASES[2], 'shares': [1, 0]}])
+    config = read_config(config_file, '--data', beside, '--phases', phases)
+    with pytest.raises(ConfigError, match=f"'detection' has nothing to learn: .*{re.escape(said)}"):
+        prepare_datasets(config, build_fabric(config), None, None)
 
 
 def test_another_network_or_size_is_no_start(config_file: Path, tmp_path: Path) -> None:

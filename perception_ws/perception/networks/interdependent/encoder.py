@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from perception.networks.interdependent.config import InterdependentConfig
-from perception.networks.layers import conv_norm, dropout
+from perception.networks.layers import conv_norm
 from perception.networks.resnet_weights import Counterpart, SummedNorms
 
 
@@ -151,7 +151,7 @@ class Encoder(nn.Module):
             widths[3],
             unit_dilations=dilations[3],
             activated_input=False,
-            last_dropout=dropout(config.encoder_dropout, config.dropout_kind),
+            last_dropout=nn.Dropout(config.encoder_dropout),
         )
 
     def forward(self, images: Tensor) -> EncoderFeatures:
