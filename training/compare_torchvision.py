@@ -20,10 +20,10 @@ import time
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import torch
-from torch.optim import Optimizer
+from torch import Tensor
 from tqdm import tqdm
 
 from perception.errors import ConfigError, PerceptionError
@@ -34,13 +34,15 @@ from perception.output_folder import StopRequest
 from training.average import average_of
 from training.baselines import Baseline, build_baseline
 from training.configuration import DataConfig, TrainingConfig, config_values, parse_arguments, refuse_options
+from training.data.batch import Batch
 from training.data.cache import prepare_cache
 from training.data.dataset import SceneDataset
 from training.data.sample import Sample
 from training.data.stream import TrainingStream
 from training.data.transforms import TrainTransform
+from training.descent import Descent
 from training.distributed import build_fabric
-from training.errors import TrainingError
+from training.errors import StepError, TrainingError
 from training.evaluation import evaluate_dataset
 from training.phases import optimizer_of
 from training.preparation import open_dataset
@@ -163,7 +165,6 @@ def train_for(
     parts: dict[str, Any] = {'baseline': baseline, 'optimizer': optimizer, 'precision': fabric.strategy.precision}
     if average is not None:
         parts['average'] = average
-    stepper = cast(Optimizer, fabric.setup_optimizers(optimizer))
     state = folder.load_state() or {'step': 0, 'seconds': 0.0}
     for name, part in parts.items():
         if name in state:
@@ -174,31 +175,27 @@ def train_for(
         saved = {name: part.state_dict() for name, part in parts.items()}
         folder.save_state({'step': step, 'seconds': time.monotonic() - start, **saved})
 
-    seconds = round(minutes * 60)
-    with StopRequest() as stop, tqdm(total=seconds, initial=int(state['seconds']), unit='s', desc=task) as bar:
-        for batch in open_stream(task, chosen, config, state['step']):
-            elapsed = (time.monotonic() - start) / (60 * minutes)
-            if elapsed >= 1:
-                break
-            for group in optimizer.param_groups:
-                group['lr'] = rate * one_cycle(elapsed)
-            with fabric.autocast():
-                loss = baseline.loss(batch)
-            if not torch.isfinite(loss.detach()):
-                raise TrainingError(f'{task}, step {step}: the loss is {loss.item()}. Lower the learning rate.')
-            stepper.zero_grad(set_to_none=True)
-            fabric.backward(loss)
-            if config.clip_norm:
-                fabric.clip_gradients(baseline, stepper, max_norm=config.clip_norm, error_if_nonfinite=False)
-            stepper.step()
-            if average is not None:
-                average.update_parameters(baseline)
-            step += 1
-            if stop.requested or step % config.save_every == 0:
-                keep()
-                stop.check()
-            bar.update(int(time.monotonic() - start) - bar.n)
-            bar.set_postfix(loss=f'{loss.item():.3f}', steps=step)
+    def rate_now() -> float | None:
+        elapsed = (time.monotonic() - start) / (60 * minutes)
+        return None if elapsed >= 1 else rate * one_cycle(elapsed)
+
+    def losses(batch: Batch) -> dict[str, Tensor]:
+        with fabric.autocast():
+            return {'total': baseline.loss(batch)}
+
+    seconds, stop = round(minutes * 60), StopRequest()
+    descent = Descent(fabric, baseline, optimizer, average=average, clip_norm=config.clip_norm, stop=stop)
+    with stop, tqdm(total=seconds, initial=int(state['seconds']), unit='s', desc=task) as bar:
+        try:
+            for taken in descent.steps(open_stream(task, chosen, config, state['step']), rate_now, losses):
+                step += 1
+                if taken.stop or step % config.save_every == 0:
+                    keep()
+                    stop.check()
+                bar.update(int(time.monotonic() - start) - bar.n)
+                bar.set_postfix(loss=f'{taken.losses["total"].item():.3f}', steps=step)
+        except StepError as error:
+            raise TrainingError(f'{task}, step {step}: {error}. Lower the learning rate.') from error
     keep()
     trained = (baseline if average is None else average.module).eval()
     assert isinstance(trained, Baseline)

@@ -1,4 +1,4 @@
-"""The training loop: phase after phase, step after step, in a way that a killed run repeats to the bit.
+"""The run of a joint network: phase after phase, step after step, in a way that a killed run repeats to the bit.
 
 A step is a function of the state and its number: the stream gives batch s, and the random numbers of dropout are seeded
 from s. So the state that is saved holds weights, optimizer and step, and nothing about loaders or generators.
@@ -6,11 +6,9 @@ from s. So the state that is saved holds weights, optimizer and step, and nothin
 
 from __future__ import annotations
 
-import math
-import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any, cast
+from typing import Any
 
 import torch
 from lightning.fabric import Fabric
@@ -28,8 +26,9 @@ from training.criterion import Criterion, unlearned
 from training.data.batch import Batch
 from training.data.dataset import SceneDataset
 from training.data.mixture import seed_of
+from training.descent import Descent, Step
 from training.distributed import any_process, gather_from_processes, sum_over_processes, synchronise_batch_norm
-from training.errors import TrainingError
+from training.errors import StepError, TrainingError
 from training.meter import Meter
 from training.phases import Phase, build_optimizer, freezes, set_batch_norm_momentum, set_training_mode, weigh_losses
 from training.preparation import Start, open_stream
@@ -128,7 +127,9 @@ class Trainer:
         optimizer = build_optimizer(self.network, phase, config.optimizer)
         # Set up anew in each phase: the parameters that processes exchange gradients of are other ones.
         module = self.fabric.setup_module(self.network, move_to_device=False)
-        wrapped = cast(Optimizer, self.fabric.setup_optimizers(optimizer))
+        descent = Descent(
+            self.fabric, self.network, optimizer, average=self.average, clip_norm=config.clip_norm, stop=self.stop
+        )
         if self._saved_optimizer is not None:
             optimizer.load_state_dict(self._saved_optimizer)
             self._saved_optimizer = None
@@ -137,71 +138,54 @@ class Trainer:
         stream = open_stream(
             config, phase, self.datasets, self.fabric, start_step=progress.step, stop_step=progress.step + left
         )
-        batches = iter(stream)
         bar.set_description(phase.name)
         meter.restart_clock()
-        while progress.phase_step < phase.iterations:
-            waited = time.perf_counter()
-            batch = next(batches)
-            meter.wait(time.perf_counter() - waited)
-            rate = learning_rate(
-                config.schedule, progress.phase_step, initial=phase.learning_rate, iterations=phase.iterations
-            )
-            losses, norm, stop = self._step(phase, module, wrapped, criterion, batch, rate)
-            progress.step += 1
-            progress.phase_step += 1
-            meter.add(losses, norm, len(batch) * self.fabric.world_size)
-            bar.update()
-            if progress.step % config.log_every == 0 or progress.phase_step == phase.iterations:
-                record = meter.record()
-                bar.set_postfix(loss=f'{record["losses"]["total"]:.3g}', img_s=f'{record["images_per_s"]:.1f}')
-                self.folder.log({'step': progress.step, 'phase': phase.name, 'learning_rate': rate, **record})
-            done = progress.phase_step == phase.iterations
-            if done or (config.validate_every and progress.step % config.validate_every == 0):
-                self._validate(phase)
-                meter.restart_clock()
-            if not done and (stop or progress.step % config.save_every == 0):
-                self._keep(phase, optimizer)
-            if stop and not done:
-                raise KeyboardInterrupt
+        try:
+            for step in descent.steps(
+                stream, lambda: self._rate(phase), lambda batch: self._losses(phase, module, criterion, batch)
+            ):
+                self._note(phase, step, optimizer, bar)
+        except StepError as error:
+            self._give_up(phase, error.reasons)
 
-    def _step(
-        self,
-        phase: Phase,
-        module: nn.Module,
-        optimizer: Optimizer,
-        criterion: Criterion,
-        batch: Batch,
-        rate: float,
-    ) -> tuple[dict[str, Tensor], Tensor, bool]:
-        """Take one step; the losses, the norm of their gradient, and whether somebody asked a process to stop."""
-        for group in optimizer.param_groups:
-            group['lr'] = rate
+    def _rate(self, phase: Phase) -> float | None:
+        """The rate of the phase's next step; None at its end."""
+        done, schedule = self.progress.phase_step, self.config.schedule
+        if done == phase.iterations:
+            return None
+        return learning_rate(schedule, done, initial=phase.learning_rate, iterations=phase.iterations)
+
+    def _losses(self, phase: Phase, module: nn.Module, criterion: Criterion, batch: Batch) -> dict[str, Tensor]:
         torch.manual_seed(seed_of(self.config.seed, DROPOUT_STREAM, self.progress.step, self.fabric.global_rank))
         images = batch.images.to(self.fabric.device, non_blocking=True)
         output = module(images, segment=phase.segment, detect=phase.detect)
         losses = criterion(self.network, output, batch)  # type: ignore[arg-type]
-        total = losses['total'] + 0 * unlearned(losses, output)
-        optimizer.zero_grad(set_to_none=True)
-        self.fabric.backward(total)
-        # Fabric takes back the scale of half-precision losses first; their scaler skips infinite gradients. A limit
-        # without end multiplies by exactly 1.
-        norm = self.fabric.clip_gradients(
-            module, optimizer, max_norm=self.config.clip_norm or math.inf, error_if_nonfinite=False
-        )
-        assert norm is not None
-        figures = dict(losses)
-        if getattr(self.fabric.strategy.precision, 'scaler', None) is None:
-            figures['norm of the gradient'] = norm
-        # Read after the backward pass is on its way: a GPU would wait for what is not yet asked of it.
-        finite = bool(torch.stack([figure.detach().isfinite() for figure in figures.values()]).all())
-        failed, stop = any_process(self.fabric, not finite, self.stop.requested)
-        if failed:
-            self._give_up(phase, _not_finite(figures) or ['a loss of another process is not finite'])
-        optimizer.step()
-        if self.average is not None:
-            self.average.update_parameters(self.network)
-        return losses, norm, stop
+        return losses | {'total': losses['total'] + 0 * unlearned(losses, output)}
+
+    def _note(self, phase: Phase, step: Step, optimizer: Optimizer, bar: tqdm[Any]) -> None:
+        """Count a step that was taken, and do what is due after it.
+
+        Raises:
+            KeyboardInterrupt: If somebody asked to stop; the state is saved.
+        """
+        config, progress, meter = self.config, self.progress, self.meter
+        progress.step += 1
+        progress.phase_step += 1
+        meter.wait(step.waited_s)
+        meter.add(step.losses, step.gradient_norm, step.images * self.fabric.world_size)
+        bar.update()
+        done = progress.phase_step == phase.iterations
+        if done or progress.step % config.log_every == 0:
+            record = meter.record()
+            bar.set_postfix(loss=f'{record["losses"]["total"]:.3g}', img_s=f'{record["images_per_s"]:.1f}')
+            self.folder.log({'step': progress.step, 'phase': phase.name, 'learning_rate': step.rate, **record})
+        if done or (config.validate_every and progress.step % config.validate_every == 0):
+            self._validate(phase)
+            meter.restart_clock()
+        if not done and (step.stop or progress.step % config.save_every == 0):
+            self._keep(phase, optimizer)
+        if step.stop and not done:
+            raise KeyboardInterrupt
 
     def _give_up(self, phase: Phase, reasons: Sequence[str]) -> None:
         last = self.folder.path / LAST
@@ -284,7 +268,3 @@ class Trainer:
             # A run's figures repeat only if the runs before it are known, too.
             provenance['started_from'] = self.start.started_from
         save_checkpoint(self.folder.path / name, network, provenance)
-
-
-def _not_finite(figures: Mapping[str, Tensor]) -> list[str]:
-    return [f'{name} = {float(value.detach())}' for name, value in figures.items() if not value.detach().isfinite()]

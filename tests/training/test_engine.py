@@ -99,14 +99,14 @@ def test_the_momentum_of_batch_norm_is_the_configurations(config_file: Path, tmp
 
 def test_a_phase_may_crop_otherwise(config_file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     seen = []
-    take = Trainer._step
+    take = Trainer._losses
 
     def noted(trainer: Trainer, phase: Phase, *rest: Any) -> Any:
         batch = next(part for part in rest if isinstance(part, Batch))
         seen.append((phase.name, tuple(batch.images.shape[2:])))
         return take(trainer, phase, *rest)
 
-    monkeypatch.setattr(Trainer, '_step', noted)
+    monkeypatch.setattr(Trainer, '_losses', noted)
     phases = json.dumps([PHASES[0], {**PHASES[3], 'name': 'whole', 'crop_hw': [96, 192]}])
     train(read_config(config_file, '--transform.crop_hw', '[64, 96]', '--phases', phases))
     assert seen == [('joint', (64, 96))] * 3 + [('whole', (96, 192))] * 3
@@ -114,14 +114,14 @@ def test_a_phase_may_crop_otherwise(config_file: Path, monkeypatch: pytest.Monke
 
 def test_a_phase_may_draw_otherwise(config_file: Path, streets: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     seen: dict[str, set[bool]] = {}
-    take = Trainer._step
+    take = Trainer._losses
 
     def noted(trainer: Trainer, phase: Phase, *rest: Any) -> Any:
         batch = next(part for part in rest if isinstance(part, Batch))
         seen.setdefault(phase.name, set()).update(sample.boxes is None for sample in batch)
         return take(trainer, phase, *rest)
 
-    monkeypatch.setattr(Trainer, '_step', noted)
+    monkeypatch.setattr(Trainer, '_losses', noted)
     data = [{'name': 'cityscapes', 'root': str(streets), 'split': 'train', 'share': 1.0}]
     data.append({**data[0], 'share': 0.0, 'options': {'boxes': False}})
     phases = [
@@ -207,16 +207,15 @@ def test_broken_weights_replace_no_good_ones(
 
 def _spoil(monkeypatch: pytest.MonkeyPatch, step: int, weights: Callable[[Any], torch.Tensor]) -> None:
     """After a step, weights are no numbers."""
-    take = Trainer._step
+    note = Trainer._note
 
-    def spoiled(trainer: Trainer, *rest: Any) -> Any:
-        result = take(trainer, *rest)
+    def spoiled(trainer: Trainer, *rest: Any) -> None:
         if trainer.progress.step == step:
             with torch.no_grad():
                 weights(trainer).fill_(float('nan'))
-        return result
+        note(trainer, *rest)
 
-    monkeypatch.setattr(Trainer, '_step', spoiled)
+    monkeypatch.setattr(Trainer, '_note', spoiled)
 
 
 def test_a_validation_that_is_not_finite_says_where(
