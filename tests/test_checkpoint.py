@@ -10,6 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from safetensors import safe_open
@@ -290,10 +291,16 @@ def rewrite(
     *,
     describe: Callable[[dict[str, Any]], Any] = lambda description: None,
     change: Callable[[dict[str, Tensor]], Any] = lambda tensors: None,
+    sealed: bool = False,
 ) -> Path:
-    """A copy of a good checkpoint with another description or other tensors, changed in place."""
+    """A copy of a good checkpoint with another description or other tensors, changed in place.
+
+    Without a checksum, as earlier versions wrote it, or sealed: with that of the good one.
+    """
     with safe_open(written, framework='pt') as file:
         description = json.loads(file.metadata()['perception'])
+    if not sealed:
+        del description['sha256']
     tensors = load_file(written)
     describe(description)
     change(tensors)
@@ -303,6 +310,16 @@ def rewrite(
 
 def test_rewriting_without_a_change_is_accepted(written: Path, network: PerceptionNetwork, tmp_path: Path) -> None:
     assert weights_equal(load_checkpoint(rewrite(written, tmp_path / 'same')).network, network)
+
+
+def test_choices_that_are_gone_may_stand_at_what_is_left_of_them(
+    written: Path, network: PerceptionNetwork, tmp_path: Path
+) -> None:
+    gone = {'dropout_kind': 'element', 'relu_on_class_map': True, 'share_heads': False}
+    older = rewrite(written, tmp_path / 'older', describe=lambda text: text['config'].update(gone))
+    found = load_checkpoint(older).network
+    assert found.config == network.config
+    assert weights_equal(found, network)
 
 
 @pytest.mark.parametrize(
@@ -330,6 +347,11 @@ def test_weights_of_another_program_are_refused(metadata: dict[str, str] | None,
         (lambda text: text.update(network='interdependent_smal'), "did you mean 'interdependent_small'"),
         (lambda text: text['config'].update(steam_width=3), "no field 'steam_width'; did you mean 'stem_width'"),
         (lambda text: text['config'].update(stem_width='8'), 'stem_width: expected int, got str'),
+        (lambda text: text['config'].update(share_heads=True), "no longer has the choice 'share_heads': False is all"),
+        (
+            lambda text: text['config'].update(dropout_kind='channel'),
+            "'element' is all that is left of it",
+        ),
         (lambda text: text.update(config=[1]), 'cannot build'),
         (lambda text: text['input'].update(image_hw=[33, 48]), 'multiples of 16'),
         (lambda text: text.update(input=[]), 'incomplete description'),
@@ -347,6 +369,103 @@ def test_bad_descriptions_are_refused(
     describe: Callable[[dict[str, Any]], Any], says: str, written: Path, tmp_path: Path
 ) -> None:
     assert says in refuse(rewrite(written, tmp_path / 'bad.safetensors', describe=describe))
+
+
+def flip(content: bytes, place: int, random: np.random.Generator) -> bytes:
+    """The same with another byte at a place: one bit, or anything."""
+    other = content[place] ^ (1 << int(random.integers(8))) if random.random() < 0.5 else int(random.integers(256))
+    return content[:place] + bytes([other]) + content[place + 1 :]
+
+
+def test_a_flipped_byte_is_never_run(written: Path, network: PerceptionNetwork, tmp_path: Path) -> None:
+    content, random = written.read_bytes(), np.random.default_rng(0)
+    header = 8 + int.from_bytes(content[:8], 'little')
+    document = content.index(b'__metadata__'), content.index(b'}"}') + 3
+    checksum = content.index(b'sha256')
+    places = [
+        *range(8),
+        *range(checksum - 4, checksum + 80),
+        *random.integers(*document, 200),
+        *random.integers(0, header, 100),
+        *random.integers(header, len(content), 200),
+    ]
+    path = tmp_path / 'flipped.safetensors'
+    refusals = []
+    for place in map(int, places):
+        flipped = flip(content, place, random)
+        path.write_bytes(flipped)
+        try:
+            loaded = load_checkpoint(path)
+        except CheckpointError as error:
+            refusals.append(str(error))
+        else:
+            # A blank may become another blank, or a byte itself.
+            assert flipped == content or header > place, place
+            assert weights_equal(loaded.network, network), place
+            assert (loaded.network.config, loaded.provenance) == (network.config, PROVENANCE), place
+    assert len(refusals) > 500
+    assert all(str(path) in refusal and '\n' not in refusal for refusal in refusals)
+
+
+def test_a_truncated_file_is_refused_wherever_it_ends(written: Path, tmp_path: Path) -> None:
+    content, random = written.read_bytes(), np.random.default_rng(1)
+    path = tmp_path / 'short.safetensors'
+    for length in (*range(17), *map(int, random.integers(0, len(content), 60)), len(content) - 1):
+        path.write_bytes(content[:length])
+        refuse(path)
+    path.write_bytes(content + b'\0')
+    refuse(path)
+
+
+@pytest.mark.parametrize(
+    'describe',
+    [
+        lambda text: text['config']['anchors_wh'][0].reverse(),
+        lambda text: text['input'].update(mean_rgb=[0, 0, 0]),
+        lambda text: text['labels']['segmentation'].reverse(),
+        lambda text: text.pop('provenance'),
+    ],
+    ids=['anchors', 'normalisation', 'classes', 'provenance'],
+)
+def test_an_edited_header_is_refused(describe: Callable[[Any], Any], written: Path, tmp_path: Path) -> None:
+    assert 'is damaged: the SHA-256' in refuse(rewrite(written, tmp_path / 'edited', describe=describe, sealed=True))
+
+
+def test_tensors_that_changed_places_are_refused(written: Path, tmp_path: Path) -> None:
+    def swap(tensors: dict[str, Tensor]) -> None:
+        one, other = 'encoder.stem.norm.weight', 'encoder.stem.norm.bias'
+        tensors[one], tensors[other] = tensors[other], tensors[one]
+
+    assert 'is damaged: the SHA-256' in refuse(rewrite(written, tmp_path / 'swapped', change=swap, sealed=True))
+    same = load_checkpoint(rewrite(written, tmp_path / 'same', sealed=True))
+    assert weights_equal(same.network, load_checkpoint(written).network)
+
+
+def test_a_file_without_a_checksum_loads_with_a_note(
+    written: Path, network: PerceptionNetwork, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    assert weights_equal(load_checkpoint(written).network, network)
+    assert not caplog.records
+    old = rewrite(written, tmp_path / 'old.safetensors')
+    assert weights_equal(load_checkpoint(old).network, network)
+    assert [record.getMessage()[: len(str(old)) + 16] for record in caplog.records] == [f'{old} has no checksum']
+
+
+def test_provenance_may_have_numbers_as_keys(network: PerceptionNetwork, tmp_path: Path) -> None:
+    path = tmp_path / 'numbered.safetensors'
+    save_checkpoint(path, network, {'scores': {9: 0.1, 10: (0.2, 1e-9)}, 'käse': -0.0})
+    assert load_checkpoint(path).provenance == {'scores': {'9': 0.1, '10': [0.2, 1e-9]}, 'käse': -0.0}
+
+
+def test_weights_in_sixteen_bits_are_checked_as_they_lie(network: PerceptionNetwork, tmp_path: Path) -> None:
+    for stored_as in (torch.float16, torch.bfloat16):
+        path = tmp_path / f'{stored_as}.safetensors'
+        save_checkpoint(path, network, stored_as=stored_as)
+        load_checkpoint(path)
+        content = bytearray(path.read_bytes())
+        content[-1000] ^= 1
+        path.write_bytes(content)
+        assert 'is damaged: the SHA-256' in refuse(path)
 
 
 def spoil(value: float) -> Callable[[dict[str, Tensor]], None]:
@@ -425,7 +544,10 @@ def test_model_that_is_neither_is_refused() -> None:
         resolve_checkpoint('interdependent_smal')
 
 
-def test_shipped_weights_can_be_used() -> None:
+def test_shipped_weights_can_be_used(caplog: pytest.LogCaptureFixture) -> None:
     shipped = resolve_checkpoint('')
+    assert not caplog.records, 'they have a checksum'
+    card = checkpoint.SHIPPED_WEIGHTS.with_suffix('.md').read_text(encoding='utf-8')
+    assert card.startswith(f'# {shipped.title}\n')
     assert shipped.network.name == checkpoint.DEFAULT_NETWORK
     assert shipped.provenance

@@ -24,25 +24,25 @@ from perception.interfaces import Detections, InputSpec, LabelSpace, SceneResult
 from perception.labels import CITYSCAPES_11_3
 from training.configuration import TrainingConfig
 from training.data.batch import Batch
-from training.data.dataset import SceneDataset
+from training.data.dataset import SceneDataset, sum_pixels
 from training.data.sample import send
-from training.evaluate import SCORE_THRESHOLD
-from training.segmentation_loss import SegmentationLossConfig, count_pixels, resolve_class_weights
+from training.evaluation import SCORE_THRESHOLD
+from training.segmentation_loss import SegmentationLossConfig, resolve_class_weights
 
 
 class Baseline(nn.Module, ABC):
-    """A network of torchvision behind what the comparison needs.
+    """A network of torchvision behind what the comparison needs; ``evaluate_dataset`` scores it as any other.
 
     Args:
         labels: Classes.
-        spec: Input size and normalisation.
+        input_spec: Input size and normalisation.
     """
 
     network: nn.Module
 
-    def __init__(self, labels: LabelSpace, spec: InputSpec) -> None:
+    def __init__(self, labels: LabelSpace, input_spec: InputSpec) -> None:
         super().__init__()
-        self.labels, self.spec = labels, spec
+        self.labels, self.input_spec = labels, input_spec
 
     @abstractmethod
     def loss(self, batch: Batch) -> Tensor:
@@ -52,21 +52,25 @@ class Baseline(nn.Module, ABC):
     def look(self, image_rgb: np.ndarray) -> SceneResult:
         """What it sees in (H, W, 3) uint8, in the pixels of the image."""
 
+    def perceive(self, images: Sequence[np.ndarray]) -> list[SceneResult]:
+        """What it sees in each of several images, as ``look``."""
+        return [self.look(image_rgb) for image_rgb in images]
+
     @property
-    def device(self) -> torch.device:
-        return next(self.parameters()).device
+    def device(self) -> str:
+        return str(next(self.parameters()).device)
 
     def normalise(self, images: Tensor) -> Tensor:
         """(B, 3, H, W) uint8 -> float, on the network's device."""
-        mean, std = (send(torch.tensor(of), self.device) for of in (self.spec.mean_rgb, self.spec.std_rgb))
+        mean, std = (send(torch.tensor(of), self.device) for of in (self.input_spec.mean_rgb, self.input_spec.std_rgb))
         return (send(images, self.device).float() - mean.view(3, 1, 1)) / std.view(3, 1, 1)
 
 
 class SegmentationBaseline(Baseline):
     """lraspp_mobilenet_v3_large, 3.2 million parameters."""
 
-    def __init__(self, labels: LabelSpace, spec: InputSpec, loss: SegmentationLossConfig) -> None:
-        super().__init__(labels, spec)
+    def __init__(self, labels: LabelSpace, input_spec: InputSpec, loss: SegmentationLossConfig) -> None:
+        super().__init__(labels, input_spec)
         classes = len(labels.segmentation)
         self.network = lraspp_mobilenet_v3_large(weights=None, weights_backbone=None, num_classes=classes)
         self.register_buffer('class_weights', torch.tensor(loss.class_weights) if loss.class_weights else None)
@@ -78,7 +82,7 @@ class SegmentationBaseline(Baseline):
 
     @torch.inference_mode()
     def look(self, image_rgb: np.ndarray) -> SceneResult:
-        height, width = self.spec.image_hw
+        height, width = self.input_spec.image_hw
         small = cv2.resize(image_rgb, (width, height), interpolation=cv2.INTER_LINEAR)
         images = torch.from_numpy(small).permute(2, 0, 1)[None]
         mask = self.network(self.normalise(images))['out'].argmax(1)[0].to(torch.uint8).cpu().numpy()
@@ -89,8 +93,8 @@ class SegmentationBaseline(Baseline):
 class DetectionBaseline(Baseline):
     """ssdlite320_mobilenet_v3_large, 2.2 million parameters for three classes; it resizes every image to 320x320."""
 
-    def __init__(self, labels: LabelSpace, spec: InputSpec) -> None:
-        super().__init__(labels, spec)
+    def __init__(self, labels: LabelSpace, input_spec: InputSpec) -> None:
+        super().__init__(labels, input_spec)
         self.network = ssdlite320_mobilenet_v3_large(
             weights=None, weights_backbone=None, num_classes=1 + len(labels.detection), score_thresh=SCORE_THRESHOLD
         )
@@ -150,6 +154,5 @@ def _build_network(task: str, config: TrainingConfig, datasets: Sequence[SceneDa
         return DetectionBaseline(CITYSCAPES_11_3, config.input_spec)
     loss = config.criterion.segmentation
     if loss.class_weights == 'balanced':
-        masks = (sample.mask for dataset in datasets for sample in dataset if sample.mask is not None)
-        loss = resolve_class_weights(loss, count_pixels(masks, len(CITYSCAPES_11_3.segmentation)))
+        loss = resolve_class_weights(loss, sum_pixels(datasets))
     return SegmentationBaseline(CITYSCAPES_11_3, config.input_spec, loss)

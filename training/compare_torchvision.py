@@ -20,29 +20,30 @@ import time
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import torch
-from torch.optim import Optimizer
+from torch import Tensor
 from tqdm import tqdm
 
 from perception.errors import ConfigError, PerceptionError
-from perception.interfaces import GroundTruth
 from perception.labels import CITYSCAPES_11_3
-from perception.metrics import Evaluator, Report
+from perception.metrics import Report
 from perception.metrics.tables import format_report
 from perception.output_folder import StopRequest
+from training.average import average_of
 from training.baselines import Baseline, build_baseline
 from training.configuration import DataConfig, TrainingConfig, config_values, parse_arguments, refuse_options
+from training.data.batch import Batch
 from training.data.cache import prepare_cache
 from training.data.dataset import SceneDataset
 from training.data.sample import Sample
 from training.data.stream import TrainingStream
 from training.data.transforms import TrainTransform
+from training.descent import Descent
 from training.distributed import build_fabric
-from training.engine import average_of
-from training.errors import TrainingError
-from training.evaluate import prepare_scene
+from training.errors import StepError, TrainingError
+from training.evaluation import evaluate_dataset
 from training.phases import optimizer_of
 from training.preparation import open_dataset
 from training.run_folder import RunFolder
@@ -77,6 +78,26 @@ class AnnotatedFor(SceneDataset):
         return f'{self._task} {self._all.fingerprint()}'
 
 
+class TruthFor(SceneDataset):
+    """All samples of a data set, with what is annotated for a task and nothing else: a baseline says nothing of it."""
+
+    def __init__(self, task: str, dataset: SceneDataset) -> None:
+        self.name, self.labels, self.remark = dataset.name, dataset.labels, dataset.remark
+        self._task, self._all = task, dataset
+
+    def __len__(self) -> int:
+        return len(self._all)
+
+    def __getitem__(self, index: int) -> Sample:
+        sample = self._all[index]
+        if self._task == 'segmentation':
+            return replace(sample, boxes=None, labels=None)
+        return replace(sample, mask=None)
+
+    def fingerprint(self) -> str:
+        return f'{self._task} alone {self._all.fingerprint()}'
+
+
 def choose_data(task: str, config: TrainingConfig) -> list[tuple[DataConfig, SceneDataset]]:
     """The data sets of the configuration that have something annotated for a task, at network size.
 
@@ -99,14 +120,14 @@ def open_stream(
 ) -> TrainingStream:
     """The batches from a step on, with the data sets' own shares (not those of phases) and augmentation."""
     # ssdlite squeezes crop and image into the same square, so a crop would show things at another size.
-    transform = replace(config.transform, image_hw=config.image_hw)
+    transform = config.transform
     if task == 'detection':
         transform = replace(transform, crop_hw=(0, 0))
     shares = [data.share for data, _ in chosen]
     return TrainingStream(
         [dataset for _, dataset in chosen],
         None if None in shares else [share for share in shares if share is not None],
-        TrainTransform(transform),
+        TrainTransform(transform, config.image_hw),
         config.seed,
         config.batch_size,
         start_step=start_step,
@@ -144,7 +165,6 @@ def train_for(
     parts: dict[str, Any] = {'baseline': baseline, 'optimizer': optimizer, 'precision': fabric.strategy.precision}
     if average is not None:
         parts['average'] = average
-    stepper = cast(Optimizer, fabric.setup_optimizers(optimizer))
     state = folder.load_state() or {'step': 0, 'seconds': 0.0}
     for name, part in parts.items():
         if name in state:
@@ -155,31 +175,27 @@ def train_for(
         saved = {name: part.state_dict() for name, part in parts.items()}
         folder.save_state({'step': step, 'seconds': time.monotonic() - start, **saved})
 
-    seconds = round(minutes * 60)
-    with StopRequest() as stop, tqdm(total=seconds, initial=int(state['seconds']), unit='s', desc=task) as bar:
-        for batch in open_stream(task, chosen, config, state['step']):
-            elapsed = (time.monotonic() - start) / (60 * minutes)
-            if elapsed >= 1:
-                break
-            for group in optimizer.param_groups:
-                group['lr'] = rate * one_cycle(elapsed)
-            with fabric.autocast():
-                loss = baseline.loss(batch)
-            if not torch.isfinite(loss.detach()):
-                raise TrainingError(f'{task}, step {step}: the loss is {loss.item()}. Lower the learning rate.')
-            stepper.zero_grad(set_to_none=True)
-            fabric.backward(loss)
-            if config.clip_norm:
-                fabric.clip_gradients(baseline, stepper, max_norm=config.clip_norm, error_if_nonfinite=False)
-            stepper.step()
-            if average is not None:
-                average.update_parameters(baseline)
-            step += 1
-            if stop.requested or step % config.save_every == 0:
-                keep()
-                stop.check()
-            bar.update(int(time.monotonic() - start) - bar.n)
-            bar.set_postfix(loss=f'{loss.item():.3f}', steps=step)
+    def rate_now() -> float | None:
+        elapsed = (time.monotonic() - start) / (60 * minutes)
+        return None if elapsed >= 1 else rate * one_cycle(elapsed)
+
+    def losses(batch: Batch) -> dict[str, Tensor]:
+        with fabric.autocast():
+            return {'total': baseline.loss(batch)}
+
+    seconds, stop = round(minutes * 60), StopRequest()
+    descent = Descent(fabric, baseline, optimizer, average=average, clip_norm=config.clip_norm, stop=stop)
+    with stop, tqdm(total=seconds, initial=int(state['seconds']), unit='s', desc=task) as bar:
+        try:
+            for taken in descent.steps(open_stream(task, chosen, config, state['step']), rate_now, losses):
+                step += 1
+                if taken.stop or step % config.save_every == 0:
+                    keep()
+                    stop.check()
+                bar.update(int(time.monotonic() - start) - bar.n)
+                bar.set_postfix(loss=f'{taken.losses["total"].item():.3f}', steps=step)
+        except StepError as error:
+            raise TrainingError(f'{task}, step {step}: {error}. Lower the learning rate.') from error
     keep()
     trained = (baseline if average is None else average.module).eval()
     assert isinstance(trained, Baseline)
@@ -197,13 +213,8 @@ def score(baseline: Baseline, task: str, config: TrainingConfig, split: str) -> 
     """Score on the validation data sets of the configuration, at a split of them, in original pixels."""
     reports = {}
     for data in config.validation:
-        dataset = open_dataset(replace(data, split=split), CITYSCAPES_11_3)
-        evaluator = Evaluator(CITYSCAPES_11_3)
-        for sample in tqdm(dataset, desc=dataset.name, unit='image', total=len(dataset)):
-            image_rgb, truth = prepare_scene(sample, 'original', config.input_spec)
-            # Only the task that it was trained for.
-            own = GroundTruth(mask=truth.mask) if task == 'segmentation' else replace(truth, mask=None)
-            evaluator.add(baseline.look(image_rgb), own, sample.name)
+        dataset = TruthFor(task, open_dataset(replace(data, split=split), CITYSCAPES_11_3))
+        evaluator = evaluate_dataset(baseline, dataset)
         reports[dataset.name] = evaluator.report({'baseline': type(baseline.network).__name__})
     return reports
 

@@ -16,8 +16,9 @@ from perception.errors import ConfigError, nearest
 from perception.interfaces import InputSpec
 from training.criterion import CriterionConfig
 from training.data.transforms import TrainTransformConfig
-from training.phases import PAPER_PHASES, OptimizerConfig, Phase
+from training.phases import PAPER_PHASES, OptimizerConfig, Phase, weigh_losses
 from training.schedule import ScheduleConfig
+from training.segmentation_loss import SegmentationLossConfig
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,13 +53,16 @@ class TrainingConfig:
         imagenet_weights: State dict file of an ordinary ResNet-50, or ``torchvision``; empty: He initialisation.
         start_from: Checkpoint whose weights the run starts with; its network_config and anchors are taken, too, and
             another network_config is refused.
-        anchors: ``cluster`` finds them in the training boxes where there are any, ``preset`` keeps the network's.
-        transform: Augmentation; its image_hw is set from the above.
+        anchors: ``cluster`` finds them in the training boxes where there are any, each counted as often as its image is
+            drawn in the phases that learn boxes; ``preset`` keeps the network's.
+        transform: Augmentation.
         cache: Folder for prepared caches.
         batch_size: Samples per step, over all processes together.
-        clip_norm: Largest norm of the gradient; 0: not clipped.
-        average_decay: Exponential moving average of the weights, which is then validated and kept; 0: none. In it a
-            part that is frozen still comes closer to what it was frozen at.
+        clip_norm: Largest norm of the gradient; 0: not clipped. Adam takes no notice of a scale that all gradients
+            share: what a limit below all of them does is to give every step the same say.
+        average_decay: Exponential moving average of the weights, which is then validated and kept; 0: none. A phase
+            that freezes anything goes on from it.
+        batch_norm_momentum: Share of each batch in batch norm's running statistics; AdapNet++'s code has 0.01.
         seed: Decides initial weights, order, augmentation and dropout.
         accelerator: ``auto``, ``cpu`` or ``cuda``, as Lightning Fabric takes it.
         devices: Processes on this machine, one for each GPU.
@@ -90,6 +94,7 @@ class TrainingConfig:
     batch_size: int = 8
     clip_norm: float = 0.0
     average_decay: float = 0.0
+    batch_norm_momentum: float = 0.1
     seed: int = 0
     accelerator: str = 'auto'
     devices: int = 1
@@ -120,6 +125,8 @@ class TrainingConfig:
                 raise ConfigError(
                     f'Phase {phase.name!r}: expected a share for each data set ({names}), got {list(phase.shares)}.'
                 )
+        if min(self.image_hw) < 1:
+            raise ConfigError(f'image_hw must be two positive sides; got {list(self.image_hw)}.')
         processes = self.devices * self.num_nodes
         if self.batch_size < 1 or processes < 1 or self.batch_size % processes:
             raise ConfigError(f'batch_size {self.batch_size} must be a multiple of the {processes} processes.')
@@ -127,6 +134,8 @@ class TrainingConfig:
             raise ConfigError('save_every and log_every must be at least 1, validate_every at least 0.')
         if not 0 <= self.average_decay < 1 or self.clip_norm < 0:
             raise ConfigError('average_decay must lie in [0, 1) and clip_norm be at least 0.')
+        if not 0 < self.batch_norm_momentum <= 1:
+            raise ConfigError(f'batch_norm_momentum must lie in (0, 1], got {self.batch_norm_momentum}.')
         if self.anchors == 'cluster' and 'anchors_wh' in self.network_config and not self.start_from:
             raise ConfigError(
                 'anchors: cluster would replace the anchors_wh of network_config. Add anchors: preset to train with '
@@ -143,6 +152,20 @@ class TrainingConfig:
         own = tuple(data.share for data in self.data if data.share is not None)
         return phase.shares or own or None
 
+    def draws_per_image(self, counts: Sequence[int]) -> tuple[float, ...]:
+        """How often an image of each data set is drawn in the phases that learn boxes; in all phases if none does.
+
+        Args:
+            counts: Images in each data set.
+        """
+        learn_boxes = [phase for phase in self.phases if phase.detect and weigh_losses(self.criterion, phase).w_det]
+        draws = [0.0] * len(counts)
+        for phase in learn_boxes or self.phases:
+            shares = self.shares_of(phase) or counts
+            for place, (share, count) in enumerate(zip(shares, counts, strict=True)):
+                draws[place] += phase.iterations * self.batch_size / sum(shares) * (share / max(count, 1))
+        return tuple(draws)
+
     @property
     def input_spec(self) -> InputSpec:
         return InputSpec(image_hw=self.image_hw)
@@ -151,6 +174,22 @@ class TrainingConfig:
     def iterations(self) -> int:
         """Optimizer steps of all phases."""
         return sum(phase.iterations for phase in self.phases)
+
+
+_UNUSED = 'no run used it, and it was removed; leave it out'
+MOVED: dict[type, dict[str, str]] = {
+    Phase: {
+        'segment': 'masks are learned where mask_head is among trains; leave it out, and a w_seg of 0, too',
+        'detect': 'boxes are learned where detection_head is among trains; leave it out, and a w_det of 0, too',
+    },
+    TrainTransformConfig: {
+        'image_hw': 'the size is image_hw of the run, outside of transform',
+        'hue': _UNUSED,
+        'ignore_dropped': _UNUSED,
+    },
+    SegmentationLossConfig: {'hard_share': _UNUSED, 'dice_weight': _UNUSED},
+}
+"""What became of fields that files may still name."""
 
 
 def build_parser() -> ArgumentParser:
@@ -179,8 +218,11 @@ def parse_arguments(arguments: Sequence[str] | None = None) -> tuple[TrainingCon
     """
     parser, words = build_parser(), _files_first(sys.argv[1:] if arguments is None else arguments)
     for word, following in pairwise((*words, '')):
-        if word.startswith('--config'):
-            _check_file(Path(word.partition('=')[2] or following))
+        option, joined, value = word.partition('=')
+        if option == '--config':
+            _check_file(Path(value if joined else following))
+        elif option.startswith('--'):
+            _check_option(option.removeprefix('--'), value if joined else following)
     values = parser.instantiate(parser.parse_args(words))
     fields = {name: getattr(values, name) for name in TrainingConfig.__dataclass_fields__}
     for name in ('data', 'validation', 'phases'):
@@ -198,6 +240,16 @@ def _check_file(path: Path) -> None:
         _check_keys(values, TrainingConfig, str(path))
 
 
+def _check_option(name: str, text: str) -> None:
+    """The same for an option of the command line, whose own name the library knows, and its value."""
+    try:
+        value = yaml.safe_load(text)
+    except yaml.YAMLError:
+        return
+    if name.partition('.')[0] in TrainingConfig.__dataclass_fields__:
+        _check_keys({name: value}, TrainingConfig, 'command line')
+
+
 def _check_keys(values: Mapping[Any, Any], config: type, place: str) -> None:
     """Names of fields, in dots too, in mappings and lists of mappings, as deep as there are configurations.
 
@@ -208,9 +260,10 @@ def _check_keys(values: Mapping[Any, Any], config: type, place: str) -> None:
     for key, value in values.items():
         name, _, rest = str(key).partition('.')
         if name not in types:
-            raise ConfigError(f'{place}: there is no field {name!r}: {nearest(name, list(types))}')
+            advice = MOVED.get(config, {}).get(name) or nearest(name, list(types))
+            raise ConfigError(f'{place}: there is no field {name!r}: {advice}')
         inner = next((kind for kind in (types[name], *get_args(types[name])) if is_dataclass(kind)), None)
-        several = isinstance(value, list)
+        several = isinstance(value, list) and not rest
         for index, item in enumerate(value if several else [{rest: value} if rest else value]):
             if isinstance(item, dict) and isinstance(inner, type):
                 _check_keys(item, inner, f'{place}, {name}[{index}]' if several else f'{place}, {name}')

@@ -8,7 +8,7 @@ Shape letters: B images in a batch, H W rows and columns of the input.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import torch
@@ -21,12 +21,7 @@ from training.checks import check_weights
 from training.data.sample import Sample, send
 from training.detection_loss import DETECTION_NAMES, DetectionLossConfig, detection_terms
 from training.matching import AnchorLayout
-from training.segmentation_loss import (
-    SegmentationLossConfig,
-    count_learned_pixels,
-    segmentation_names,
-    segmentation_terms,
-)
+from training.segmentation_loss import SegmentationLossConfig, segmentation_names, segmentation_terms
 
 Reduce = Callable[[Tensor], Tensor]
 """Returns the sum of a tensor over all processes."""
@@ -39,7 +34,7 @@ def only_this_process(counts: Tensor) -> Tensor:
 
 @dataclass(frozen=True, kw_only=True)
 class CriterionConfig:
-    """What is learned from, and how much of it. The defaults are the published network's.
+    """What is learned from, and how much of it. The defaults are the published network's (docs/decisions.md).
 
     Attributes:
         w_seg, w_det: Weights of the two tasks in the total; the paper leaves w_seg between 30 and 50.
@@ -103,17 +98,15 @@ class Criterion:
         masked = [row for row, sample in enumerate(samples) if sample.mask is not None and output.mask_logits.shape[1]]
         boxed = [row for row, sample in enumerate(samples) if sample.boxes is not None and output.objectness.shape[1]]
         target = _stack_masks(samples, masked, output)
-        pixels = int(count_learned_pixels(target, config.segmentation.hard_share).sum())
-        counts = self.reduce(send(torch.tensor([pixels, len(masked), len(boxed), 1]), device))
-        per_pixel, per_mask, per_image = counts[3] / counts[:3].clamp(min=1)
+        pixels = int((target != UNLABELLED).sum())
+        counts = self.reduce(send(torch.tensor([pixels, len(boxed), 1]), device))
+        per_pixel, per_image = counts[2] / counts[:2].clamp(min=1)
 
         names = (*segmentation_names(config.segmentation), *DETECTION_NAMES)
         terms = {name: torch.zeros((), device=device) for name in names}
         if masked:
             outputs = (output.mask_logits, *output.auxiliary_mask_logits)
-            terms |= segmentation_terms(
-                outputs, masked, target, config.segmentation, per_pixel=per_pixel, per_image=per_mask
-            )
+            terms |= segmentation_terms(outputs, masked, target, config.segmentation, per_pixel=per_pixel)
         if boxed:
             terms |= detection_terms(
                 _detection_rows(output, boxed),
@@ -124,6 +117,20 @@ class Criterion:
             )
         terms['total'] = config.w_seg * terms['segmentation'] + config.w_det * terms['detection']
         return terms
+
+
+def unlearned(losses: Mapping[str, Tensor], output: NetworkOutput) -> Tensor:
+    """The sum of what no image of this process is annotated for.
+
+    Times 0 it gives every parameter a gradient: processes exchange all of them, and one process is to do what several
+    do, where a part without a gradient would stand still and one with a gradient of 0 goes on with its momentum.
+    """
+    tensors: list[Tensor] = []
+    if not losses['segmentation'].requires_grad:
+        tensors += [output.mask_logits, *output.auxiliary_mask_logits]
+    if not losses['detection'].requires_grad:
+        tensors += [part for part in (output.objectness, output.class_logits, output.box_codes) if part is not None]
+    return sum((tensor.float().sum() for tensor in tensors), start=losses['total'].new_zeros(()))
 
 
 def _rows(predictions: Tensor, rows: list[int]) -> Tensor:

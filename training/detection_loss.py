@@ -28,22 +28,22 @@ from training.matching import AnchorLayout, AssignmentRule, Positives, assign, i
 
 DETECTION_NAMES = ('detection', 'detection_objectness', 'detection_class', 'detection_box')
 
-BoxLoss = Literal['squared', 'smooth_l1', 'giou']
+BoxLoss = Literal['squared', 'giou']
 
 NO_ALPHA = -1.0
 
 
 @dataclass(frozen=True, kw_only=True)
 class DetectionLossConfig:
-    """Weights and choices; the defaults are those of the fact sheet.
+    """Weights and choices; why the defaults are what they are: docs/decisions.md#targets-and-losses.
 
     Attributes:
         assignment: Which branches learn an object: ``scale_aware`` or ``every_branch``.
         ignore_iou: A prediction that overlaps an object by more is no background.
         focal_gamma, focal_alpha: Of the focal loss; alpha, the weight of positives, is for objectness only.
         objectness_weight, class_weight, box_weight: Of the three terms.
-        box_loss: ``squared`` or ``smooth_l1`` error in the space of the code, where small boxes weigh up to twice as
-            much as large ones; or ``giou`` of the decoded boxes, which is free of scale.
+        box_loss: ``squared`` error in the space of the code, where small boxes weigh up to twice as much as large ones;
+            or ``giou`` of the decoded boxes, which is free of scale.
     """
 
     assignment: AssignmentRule = 'scale_aware'
@@ -56,7 +56,7 @@ class DetectionLossConfig:
     box_loss: BoxLoss = 'squared'
 
     def __post_init__(self) -> None:
-        choices = {'assignment': ('scale_aware', 'every_branch'), 'box_loss': ('squared', 'smooth_l1', 'giou')}
+        choices = {'assignment': ('scale_aware', 'every_branch'), 'box_loss': ('squared', 'giou')}
         for key, allowed in choices.items():
             if getattr(self, key) not in allowed:
                 raise ConfigError(f'{key}: expected one of {", ".join(allowed)}, got {getattr(self, key)!r}.')
@@ -142,6 +142,5 @@ def _box_errors(
         return generalized_box_iou_loss(decoded, objects)
     predicted = torch.cat((codes[:, :2].sigmoid(), codes[:, 2:]), dim=1)
     target = yolo_targets(objects, positives.cells_xy, positives.anchors_wh, layout.stride)
-    compare = F.mse_loss if kind == 'squared' else F.smooth_l1_loss
     share = xyxy_to_cxcywh(objects)[:, 2:].prod(dim=1) / layout.image_area
-    return compare(predicted, target.to(predicted), reduction='none').sum(dim=1) * (2 - share)
+    return F.mse_loss(predicted, target.to(predicted), reduction='none').sum(dim=1) * (2 - share)

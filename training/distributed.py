@@ -40,17 +40,13 @@ def build_fabric(config: TrainingConfig) -> Fabric:
             f'torchrun started {os.environ["WORLD_SIZE"]} processes, but devices {config.devices} x num_nodes '
             f'{config.num_nodes} asks for {processes}; set --devices (of one machine) and --num_nodes to match.'
         )
-    # Else processes wait for gradients that never come; where there are all of them, looking for idle ones costs time.
-    idle = any(phase.leaves_parts_idle for phase in config.phases)
     try:
         return Fabric(
             accelerator=config.accelerator,
             devices=config.devices,
             num_nodes=config.num_nodes,
             precision=config.precision,
-            strategy=DDPStrategy(forward_sync_buffers=False, timeout=PATIENCE, find_unused_parameters=idle)
-            if processes > 1
-            else 'auto',
+            strategy=DDPStrategy(forward_sync_buffers=False, timeout=PATIENCE) if processes > 1 else 'auto',
         )
     except (RuntimeError, ValueError, MisconfigurationException) as error:
         raise ConfigError(

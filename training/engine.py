@@ -1,4 +1,4 @@
-"""The training loop: phase after phase, step after step, in a way that a killed run repeats to the bit.
+"""The run of a joint network: phase after phase, step after step, in a way that a killed run repeats to the bit.
 
 A step is a function of the state and its number: the stream gives batch s, and the random numbers of dropout are seeded
 from s. So the state that is saved holds weights, optimizer and step, and nothing about loaders or generators.
@@ -6,31 +6,31 @@ from s. So the state that is saved holds weights, optimizer and step, and nothin
 
 from __future__ import annotations
 
-import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any, cast
+from typing import Any
 
 import torch
 from lightning.fabric import Fabric
 from torch import Tensor, nn
 from torch.optim import Optimizer
-from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from tqdm import tqdm
 
 from perception.checkpoint import not_finite, save_checkpoint
 from perception.errors import NotFiniteError
-from perception.interfaces import NetworkOutput, PerceptionNetwork
+from perception.interfaces import PerceptionNetwork
 from perception.output_folder import StopRequest
+from training.average import average_of
 from training.configuration import TrainingConfig, config_values
-from training.criterion import Criterion
+from training.criterion import Criterion, unlearned
 from training.data.batch import Batch
 from training.data.dataset import SceneDataset
 from training.data.mixture import seed_of
+from training.descent import Descent, Step
 from training.distributed import any_process, gather_from_processes, sum_over_processes, synchronise_batch_norm
-from training.errors import TrainingError
+from training.errors import StepError, TrainingError
 from training.meter import Meter
-from training.phases import Phase, build_optimizer, set_training_mode, weigh_losses
+from training.phases import Phase, build_optimizer, freezes, set_batch_norm_momentum, set_training_mode, weigh_losses
 from training.preparation import Start, open_stream
 from training.run_folder import LAST, RunFolder, describe_environment
 from training.schedule import learning_rate
@@ -76,6 +76,7 @@ class Trainer:
     ) -> None:
         self.config, self.fabric, self.folder = config, fabric, folder
         self.start, self.datasets, self.validation = start, datasets, validation
+        set_batch_norm_momentum(start.network, config.batch_norm_momentum)
         synchronise_batch_norm(start.network, fabric)
         self.network = start.network.to(fabric.device).to(memory_format=torch.channels_last)
         self.average = average_of(self.network, config.average_decay)
@@ -91,7 +92,7 @@ class Trainer:
             self.average.load_state_dict(state['average'])
         self.progress = Progress(**state['progress'])
         own = {name: sums[self.fabric.global_rank] for name, sums in state['losses'].items()}
-        self.meter = Meter(self.meter.gather, own, state['loss_steps'])
+        self.meter = Meter(self.meter.gather, own, state['gradient_norms'])
         self._saved_optimizer = state['optimizer']
         self.fabric.strategy.precision.load_state_dict(state['precision'])
 
@@ -118,15 +119,17 @@ class Trainer:
 
     def _train_phase(self, phase: Phase, bar: tqdm[Any]) -> None:
         config, progress, meter = self.config, self.progress, self.meter
-        if phase.freeze_batch_norm and self.average is not None and progress.phase_step == 0:
-            # The network's own running statistics are those of the last ten batches or so. Weights come along: those
-            # statistics are theirs.
+        if freezes(self.network, phase) and self.average is not None and progress.phase_step == 0:
+            # What is frozen is then the same in both and stays so. Else the average would still come closer to it, and
+            # what learns would learn on what is not kept. All comes along: statistics and weights fit each other.
             self.network.load_state_dict(self.average.module.state_dict())
         set_training_mode(self.network, phase)
         optimizer = build_optimizer(self.network, phase, config.optimizer)
         # Set up anew in each phase: the parameters that processes exchange gradients of are other ones.
         module = self.fabric.setup_module(self.network, move_to_device=False)
-        wrapped = cast(Optimizer, self.fabric.setup_optimizers(optimizer))
+        descent = Descent(
+            self.fabric, self.network, optimizer, average=self.average, clip_norm=config.clip_norm, stop=self.stop
+        )
         if self._saved_optimizer is not None:
             optimizer.load_state_dict(self._saved_optimizer)
             self._saved_optimizer = None
@@ -135,70 +138,54 @@ class Trainer:
         stream = open_stream(
             config, phase, self.datasets, self.fabric, start_step=progress.step, stop_step=progress.step + left
         )
-        batches = iter(stream)
         bar.set_description(phase.name)
         meter.restart_clock()
-        while progress.phase_step < phase.iterations:
-            waited = time.perf_counter()
-            batch = next(batches)
-            meter.wait(time.perf_counter() - waited)
-            rate = learning_rate(
-                config.schedule, progress.phase_step, initial=phase.learning_rate, iterations=phase.iterations
-            )
-            losses, stop = self._step(phase, module, wrapped, criterion, batch, rate)
-            progress.step += 1
-            progress.phase_step += 1
-            meter.add(losses, len(batch) * self.fabric.world_size)
-            bar.update()
-            if progress.step % config.log_every == 0 or progress.phase_step == phase.iterations:
-                record = meter.record()
-                bar.set_postfix(loss=f'{record["losses"]["total"]:.3g}', img_s=f'{record["images_per_s"]:.1f}')
-                self.folder.log({'step': progress.step, 'phase': phase.name, 'learning_rate': rate, **record})
-            done = progress.phase_step == phase.iterations
-            if done or (config.validate_every and progress.step % config.validate_every == 0):
-                self._validate(phase)
-                meter.restart_clock()
-            if not done and (stop or progress.step % config.save_every == 0):
-                self._keep(phase, optimizer)
-            if stop and not done:
-                raise KeyboardInterrupt
+        try:
+            for step in descent.steps(
+                stream, lambda: self._rate(phase), lambda batch: self._losses(phase, module, criterion, batch)
+            ):
+                self._note(phase, step, optimizer, bar)
+        except StepError as error:
+            self._give_up(phase, error.reasons)
 
-    def _step(
-        self,
-        phase: Phase,
-        module: nn.Module,
-        optimizer: Optimizer,
-        criterion: Criterion,
-        batch: Batch,
-        rate: float,
-    ) -> tuple[dict[str, Tensor], bool]:
-        """Take one step; the losses, and whether somebody asked a process to stop."""
-        for group in optimizer.param_groups:
-            group['lr'] = rate
+    def _rate(self, phase: Phase) -> float | None:
+        """The rate of the phase's next step; None at its end."""
+        done, schedule = self.progress.phase_step, self.config.schedule
+        if done == phase.iterations:
+            return None
+        return learning_rate(schedule, done, initial=phase.learning_rate, iterations=phase.iterations)
+
+    def _losses(self, phase: Phase, module: nn.Module, criterion: Criterion, batch: Batch) -> dict[str, Tensor]:
         torch.manual_seed(seed_of(self.config.seed, DROPOUT_STREAM, self.progress.step, self.fabric.global_rank))
         images = batch.images.to(self.fabric.device, non_blocking=True)
         output = module(images, segment=phase.segment, detect=phase.detect)
         losses = criterion(self.network, output, batch)  # type: ignore[arg-type]
-        total = losses['total'] + 0 * _unlearned(losses, output)
-        optimizer.zero_grad(set_to_none=True)
-        self.fabric.backward(total)
-        figures = dict(losses)
-        if self.config.clip_norm:
-            # Fabric takes back the scale of half-precision losses first; their scaler skips infinite gradients.
-            norm = self.fabric.clip_gradients(
-                module, optimizer, max_norm=self.config.clip_norm, error_if_nonfinite=False
-            )
-            if getattr(self.fabric.strategy.precision, 'scaler', None) is None and norm is not None:
-                figures['norm of the gradient'] = norm
-        # Read after the backward pass is on its way: a GPU would wait for what is not yet asked of it.
-        finite = bool(torch.stack([figure.detach().isfinite() for figure in figures.values()]).all())
-        failed, stop = any_process(self.fabric, not finite, self.stop.requested)
-        if failed:
-            self._give_up(phase, _not_finite(figures) or ['a loss of another process is not finite'])
-        optimizer.step()
-        if self.average is not None:
-            self.average.update_parameters(self.network)
-        return losses, stop
+        return losses | {'total': losses['total'] + 0 * unlearned(losses, output)}
+
+    def _note(self, phase: Phase, step: Step, optimizer: Optimizer, bar: tqdm[Any]) -> None:
+        """Count a step that was taken, and do what is due after it.
+
+        Raises:
+            KeyboardInterrupt: If somebody asked to stop; the state is saved.
+        """
+        config, progress, meter = self.config, self.progress, self.meter
+        progress.step += 1
+        progress.phase_step += 1
+        meter.wait(step.waited_s)
+        meter.add(step.losses, step.gradient_norm, step.images * self.fabric.world_size)
+        bar.update()
+        done = progress.phase_step == phase.iterations
+        if done or progress.step % config.log_every == 0:
+            record = meter.record()
+            bar.set_postfix(loss=f'{record["losses"]["total"]:.3g}', img_s=f'{record["images_per_s"]:.1f}')
+            self.folder.log({'step': progress.step, 'phase': phase.name, 'learning_rate': step.rate, **record})
+        if done or (config.validate_every and progress.step % config.validate_every == 0):
+            self._validate(phase)
+            meter.restart_clock()
+        if not done and (step.stop or progress.step % config.save_every == 0):
+            self._keep(phase, optimizer)
+        if step.stop and not done:
+            raise KeyboardInterrupt
 
     def _give_up(self, phase: Phase, reasons: Sequence[str]) -> None:
         last = self.folder.path / LAST
@@ -254,7 +241,7 @@ class Trainer:
                 'average': None if self.average is None else self.average.state_dict(),
                 'optimizer': None if optimizer is None else optimizer.state_dict(),
                 'losses': self.meter.sums(),
-                'loss_steps': self.meter.steps,
+                'gradient_norms': self.meter.gradient_norms,
                 'precision': self.fabric.strategy.precision.state_dict(),
             }
         )
@@ -281,29 +268,3 @@ class Trainer:
             # A run's figures repeat only if the runs before it are known, too.
             provenance['started_from'] = self.start.started_from
         save_checkpoint(self.folder.path / name, network, provenance)
-
-
-def average_of(network: nn.Module, decay: float) -> AveragedModel | None:
-    """A moving average of weights and running statistics, for what is validated and kept; None without decay."""
-    if not decay:
-        return None
-    average = AveragedModel(network, multi_avg_fn=get_ema_multi_avg_fn(decay), use_buffers=True)
-    return average.to(memory_format=torch.channels_last)
-
-
-def _unlearned(losses: Mapping[str, Tensor], output: NetworkOutput) -> Tensor:
-    """The sum of what no image of this process is annotated for.
-
-    Times 0 it gives every parameter a gradient: processes exchange all of them, and one process is to do what several
-    do, where a part without a gradient would stand still and one with a gradient of 0 goes on with its momentum.
-    """
-    tensors: list[Tensor] = []
-    if not losses['segmentation'].requires_grad:
-        tensors += [output.mask_logits, *output.auxiliary_mask_logits]
-    if not losses['detection'].requires_grad:
-        tensors += [part for part in (output.objectness, output.class_logits, output.box_codes) if part is not None]
-    return sum((tensor.float().sum() for tensor in tensors), start=losses['total'].new_zeros(()))
-
-
-def _not_finite(figures: Mapping[str, Tensor]) -> list[str]:
-    return [f'{name} = {float(value.detach())}' for name, value in figures.items() if not value.detach().isfinite()]

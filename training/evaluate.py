@@ -3,8 +3,6 @@
     python -m training.evaluate --checkpoint F --dataset camvid --root DIR --split test --output out/evaluation/camvid
 
 For data in the layout of Cityscapes the masks are also written as PNG files and scored by cityscapesscripts.
-
-Shape letters: H W rows and columns, N boxes, M regions.
 """
 
 from __future__ import annotations
@@ -13,23 +11,12 @@ import argparse
 import os
 import sys
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 from time import perf_counter
-from typing import Literal
-
-import cv2
-import numpy as np
-from torch import Tensor
-from torch.utils.data import DataLoader, Subset
-from tqdm import tqdm
 
 import perception
 from perception.checkpoint import resolve_checkpoint
-from perception.errors import ConfigError, NotFiniteError, PerceptionError
-from perception.image import plan_geometry
-from perception.interfaces import GroundTruth, InputSpec, SceneResult
-from perception.metrics import Evaluator
+from perception.errors import ConfigError, PerceptionError
 from perception.metrics.cityscapes_scoring import CityscapesWriter, save_official_scores
 from perception.metrics.loss_curves import loss_section
 from perception.metrics.pictures import PictureKeeper
@@ -37,107 +24,13 @@ from perception.metrics.report_page import write_report_page
 from perception.metrics.tables import format_report
 from perception.pipeline import Perceiver
 from perception.postprocess import PostprocessConfig
-from perception.throughput import map_in_order
 from training.data import DATASETS, build_dataset, parse_options
-from training.data.dataset import SceneDataset
-from training.data.sample import Sample
+from training.evaluation import SCORE_THRESHOLD, evaluate_dataset
 
 DATA_VARIABLE = 'PERCEPTION_DATA'
 """Environment variable: the folder that holds a folder for each data set."""
-SCORE_THRESHOLD = 0.01
-"""Average precision looks at weak detections too."""
 OFFICIAL_TOLERANCE = 1e-6
 REPORT, PAGE, OFFICIAL = 'report.json', 'report.html', 'cityscapesscripts.json'
-
-Scale = Literal['original', 'network']
-
-
-def evaluate_dataset(
-    perceiver: Perceiver,
-    dataset: SceneDataset,
-    *,
-    at: Scale = 'original',
-    batch_size: int = 1,
-    limit: int = 0,
-    workers: int = 0,
-    pictures: PictureKeeper | None = None,
-    masks: CityscapesWriter | None = None,
-    show_progress: bool = True,
-) -> Evaluator:
-    """Run the perceiver over a data set and score what it says. Its score threshold should be SCORE_THRESHOLD.
-
-    Args:
-        at: Score in the pixels of the original image, or at the network's input size (truth is reduced, too).
-        batch_size: Images at a time.
-        limit: Only so many images, from the start; 0: all.
-        workers: Processes that load images; 0 loads in this one.
-        pictures, masks: Are shown every image.
-
-    Raises:
-        ConfigError: If perceiver and data set have different label spaces.
-        NotFiniteError: If what the network says of an image is not finite; the message names the image.
-    """
-    if dataset.labels != perceiver.labels:
-        raise ConfigError(
-            f'The checkpoint knows label space {perceiver.labels.name!r}, but {dataset.name} has '
-            f'{dataset.labels.name!r}; use a checkpoint that was trained for it.'
-        )
-    count = min(limit, len(dataset)) if limit else len(dataset)
-    loader = DataLoader(Subset(dataset, range(count)), batch_size=batch_size, num_workers=workers, collate_fn=list)
-    evaluator = Evaluator(dataset.labels)
-
-    def look(samples: list[Sample]) -> tuple[list[tuple[np.ndarray, GroundTruth]], list[SceneResult]]:
-        scenes = [prepare_scene(sample, at, perceiver.checkpoint.network.input_spec) for sample in samples]
-        try:
-            return scenes, perceiver.perceive([image for image, _ in scenes])
-        except NotFiniteError as error:
-            names = ' or '.join(sample.name for sample in samples)
-            raise NotFiniteError(f'{dataset.name}, {names}: {error}') from error
-
-    with (
-        tqdm(total=count, desc=dataset.name, unit='image', disable=not show_progress) as bar,
-        map_in_order(look, loader, perceiver.device) as looked,
-    ):
-        for samples, (scenes, results) in looked:
-            for sample, (image_rgb, truth), result in zip(samples, scenes, results, strict=True):
-                frame = evaluator.add(result, truth, sample.name)
-                if pictures is not None:
-                    pictures.offer(frame, image_rgb, result, truth)
-                if masks is not None and truth.mask is not None:
-                    masks.add(frame.name, result.mask, truth.mask)
-            bar.update(len(samples))
-    return evaluator
-
-
-def prepare_scene(sample: Sample, at: Scale, spec: InputSpec) -> tuple[np.ndarray, GroundTruth]:
-    """A sample's image (H, W, 3) uint8 and its truth, at the size at which it is to be scored."""
-    image_rgb = np.ascontiguousarray(sample.image.permute(1, 2, 0).numpy())
-    truth = GroundTruth(
-        boxes_xyxy=_array(sample.boxes),
-        labels=_array(sample.labels),
-        ignore_boxes_xyxy=sample.ignore_boxes.numpy(),
-        mask=_array(sample.mask),
-    )
-    return (image_rgb, truth) if at == 'original' else _reduce(image_rgb, truth, spec)
-
-
-def _array(tensor: Tensor | None) -> np.ndarray | None:
-    return None if tensor is None else tensor.numpy()
-
-
-def _reduce(image_rgb: np.ndarray, truth: GroundTruth, spec: InputSpec) -> tuple[np.ndarray, GroundTruth]:
-    """Image and truth at the size that the image has inside the network input, resized as training resizes them."""
-    height, width = image_rgb.shape[:2]
-    content_height, content_width = plan_geometry((height, width), spec).content_hw
-    size = (content_width, content_height)
-    scale = np.array([content_width / width, content_height / height] * 2, np.float32)
-    mask = truth.mask
-    return cv2.resize(image_rgb, size, interpolation=cv2.INTER_LINEAR), replace(
-        truth,
-        boxes_xyxy=None if truth.boxes_xyxy is None else truth.boxes_xyxy * scale,
-        ignore_boxes_xyxy=None if truth.ignore_boxes_xyxy is None else truth.ignore_boxes_xyxy * scale,
-        mask=None if mask is None else cv2.resize(mask, size, interpolation=cv2.INTER_NEAREST_EXACT),
-    )
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -173,7 +66,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument('--at', choices=('original', 'network'), default='original', help='size at which to score')
     parser.add_argument('--limit', type=_count, default=0, help='only so many images; 0: all')
     parser.add_argument('--batch', type=_positive, default=1, help='images at a time')
-    parser.add_argument('--workers', type=_count, default=0, help='processes that load images; 0: load in between')
+    parser.add_argument('--workers', type=_count, default=0, help='batches in hand at once; 0: as is fastest')
     parser.add_argument('--device', default='auto', help='auto, cpu, cuda or cuda:N')
     parser.add_argument('--precision', default='fp32', choices=('fp32', 'bf16', 'fp16'))
     parser.add_argument('--losses', type=Path, help="metrics file of the training, for the page's loss curves")

@@ -1,8 +1,11 @@
-"""The phases of staged training: which parts of a network learn, from which task, for how long.
+"""The phases of staged training: which parts of a network learn, and for how long.
+
+The parts say the rest: a task runs, and counts in the loss, where its head is among those that learn.
 
 The interdependent paper trains all parts, then segmentation alone, then the detector alone on the finished segmentation
 features, then all again. Frozen means that not a bit changes: no gradient, and evaluation mode, since batch norm's
-statistics and dropout would otherwise still alter what the frozen part says.
+statistics and dropout would otherwise still alter what the frozen part says. A phase that freezes anything goes on from
+the averaged network where there is one: that is the network that is kept, and what is frozen is then frozen in it, too.
 """
 
 from __future__ import annotations
@@ -21,6 +24,8 @@ from training.checks import check_weights
 from training.criterion import CriterionConfig
 
 TrainedParts = tuple[str, ...] | Literal['all']
+MASK_HEAD, DETECTION_HEAD = 'mask_head', 'detection_head'
+BATCH_NORMS = (nn.BatchNorm2d, nn.SyncBatchNorm)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,25 +34,22 @@ class Phase:
 
     Attributes:
         name: For log lines and file names.
-        trains: Names of the network's parts that learn, for example ``encoder``, or ``all``.
-        segment, detect: Which tasks the forward pass runs.
-        w_seg, w_det: Weights of the two losses; None leaves the criterion's own.
+        trains: Names of the network's parts that learn, for example ``encoder``, or ``all``. With ``mask_head`` among
+            them they learn from segmentation, with ``detection_head`` from detection; the other task does not run.
+        w_seg, w_det: Weights of the losses of these tasks; None leaves the criterion's own.
         crop_hw: Height and width of what the augmentation gives; None leaves the transform's own. Crops at first, whole
             images at last: crops are quick, but large objects are seldom whole in them.
         shares: Of each data set in the draws, in their order; empty leaves their own. An image without a mask takes as
             long as one with a mask: masks first and both at last is more for the same time.
         freeze_batch_norm: Normalise with the running statistics and leave them as they are; scales and shifts still
-            learn. The phase goes on from the averaged network where there is one, weights included: statistics of
-            single batches do not fit. Images of another kind then change no statistics of those before (Wu and Johnson:
-            "Rethinking 'Batch' in BatchNorm").
+            learn. Images of another kind then change no statistics of those before (Wu and Johnson: "Rethinking 'Batch'
+            in BatchNorm").
         iterations: Optimizer steps.
         learning_rate: The full rate of its schedule.
     """
 
     name: str
     trains: TrainedParts = 'all'
-    segment: bool = True
-    detect: bool = True
     w_seg: float | None = None
     w_det: float | None = None
     crop_hw: tuple[int, int] | None = None
@@ -59,10 +61,13 @@ class Phase:
     def __post_init__(self) -> None:
         if isinstance(self.trains, str) and self.trains != 'all':
             raise ConfigError(f'Phase {self.name!r}: trains is a list of parts or all; write [{self.trains}].')
-        if not self.trains or not (self.segment or self.detect):
-            raise ConfigError(f'Phase {self.name!r} trains {self.trains or "no part"} and must run at least one task.')
-        check_weights(f'Phase {self.name!r}: w_seg', self.w_seg or 0)
-        check_weights(f'Phase {self.name!r}: w_det', self.w_det or 0)
+        if not (self.segment or self.detect):
+            raise ConfigError(
+                f'Phase {self.name!r} trains {list(self.trains)} and no head, so from no task: add {MASK_HEAD} '
+                f'(segmentation), {DETECTION_HEAD} (detection) or both.'
+            )
+        self._check_weight('w_seg', self.w_seg, MASK_HEAD)
+        self._check_weight('w_det', self.w_det, DETECTION_HEAD)
         if self.crop_hw and min(self.crop_hw) < 1:
             raise ConfigError(f'Phase {self.name!r}: crop_hw must be two positive sides; got {self.crop_hw}.')
         check_weights(f'Phase {self.name!r}: shares', *self.shares)
@@ -74,29 +79,42 @@ class Phase:
                 f'got {self.iterations} and {self.learning_rate}.'
             )
 
+    def _check_weight(self, key: str, weight: float | None, head: str) -> None:
+        if weight is None:
+            return
+        check_weights(f'Phase {self.name!r}: {key}', weight)
+        if not self._trains(head):
+            raise ConfigError(f'Phase {self.name!r}: {key} is of {head}, which it does not train; leave {key} out.')
+        if not weight:
+            raise ConfigError(f'Phase {self.name!r}: {key} is 0; leave {head} out of trains, and {key}.')
+
+    def _trains(self, part: str) -> bool:
+        return self.trains == 'all' or part in self.trains
+
     @property
-    def leaves_parts_idle(self) -> bool:
-        """Whether it trains all parts, but those of one task do not run and get no gradient."""
-        return self.trains == 'all' and not (self.segment and self.detect)
+    def segment(self) -> bool:
+        """Whether masks are predicted and learned from."""
+        return self._trains(MASK_HEAD)
+
+    @property
+    def detect(self) -> bool:
+        """Whether boxes are predicted and learned from."""
+        return self._trains(DETECTION_HEAD)
 
 
-SEGMENTATION_PARTS = ('encoder', 'bottleneck', 'decoder', 'mask_head')
+SEGMENTATION_PARTS = ('encoder', 'bottleneck', 'decoder', MASK_HEAD)
 
 PAPER_PHASES = (
     Phase(name='joint', iterations=30_000, learning_rate=1e-3),
     Phase(
         name='segmentation',
         trains=SEGMENTATION_PARTS,
-        detect=False,
-        w_det=0.0,
         iterations=120_000,
         learning_rate=1e-3,
     ),
     Phase(
         name='detection',
-        trains=('detection_head',),
-        segment=False,
-        w_seg=0.0,
+        trains=(DETECTION_HEAD,),
         iterations=120_000,
         learning_rate=1e-4,
     ),
@@ -135,12 +153,10 @@ OPTIMIZERS: dict[str, type[torch.optim.Adam]] = {'adam': torch.optim.Adam, 'adam
 
 
 def weigh_losses(config: CriterionConfig, phase: Phase) -> CriterionConfig:
-    """The criterion of a phase: the run's, with the phase's loss weights where it states them."""
-    return replace(
-        config,
-        w_seg=config.w_seg if phase.w_seg is None else phase.w_seg,
-        w_det=config.w_det if phase.w_det is None else phase.w_det,
-    )
+    """The criterion of a phase: the run's, with the phase's weights where it states them, 0 for what does not run."""
+    w_seg = config.w_seg if phase.w_seg is None else phase.w_seg
+    w_det = config.w_det if phase.w_det is None else phase.w_det
+    return replace(config, w_seg=w_seg if phase.segment else 0.0, w_det=w_det if phase.detect else 0.0)
 
 
 def freeze_all_but(network: PerceptionNetwork, trains: TrainedParts) -> None:
@@ -170,8 +186,22 @@ def set_training_mode(network: PerceptionNetwork, phase: Phase) -> None:
     freeze_all_but(network, phase.trains)
     if phase.freeze_batch_norm:
         for module in network.modules():
-            if isinstance(module, nn.BatchNorm2d | nn.SyncBatchNorm):
+            if isinstance(module, BATCH_NORMS):
                 module.eval()
+
+
+def freezes(network: PerceptionNetwork, phase: Phase) -> bool:
+    """Whether something of the network that training would change is held by a phase: parts, or running statistics."""
+    return phase.freeze_batch_norm or any(
+        not learns and any(True for _ in part.parameters()) for part, learns in _parts(network, phase.trains)
+    )
+
+
+def set_batch_norm_momentum(network: nn.Module, momentum: float) -> None:
+    """How much of each batch's statistics goes into the running ones."""
+    for module in network.modules():
+        if isinstance(module, BATCH_NORMS):
+            module.momentum = momentum
 
 
 def build_optimizer(network: PerceptionNetwork, phase: Phase, config: OptimizerConfig | None = None) -> Optimizer:
@@ -186,14 +216,12 @@ def build_optimizer(network: PerceptionNetwork, phase: Phase, config: OptimizerC
         Two parameter groups, with and without weight decay, if both have parameters.
 
     Raises:
-        ConfigError: If the network has no part of a name that the phase trains, or these have nothing to learn.
+        ConfigError: If the network has no part of a name that the phase trains.
     """
     _check_parts(network, phase.trains)
     parameters = [
         parameter for part, learns in _parts(network, phase.trains) if learns for parameter in part.parameters()
     ]
-    if not parameters:
-        raise ConfigError(f'Phase {phase.name!r} trains {phase.trains}, which hold no parameters.')
     return optimizer_of(parameters, phase.learning_rate, config or OptimizerConfig())
 
 

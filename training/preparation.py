@@ -13,24 +13,23 @@ from lightning.fabric import Fabric
 
 from perception.checkpoint import Checkpoint, load_checkpoint
 from perception.errors import ConfigError
-from perception.interfaces import UNLABELLED, LabelSpace, PerceptionNetwork
+from perception.interfaces import LabelSpace, PerceptionNetwork
 from perception.labels import CITYSCAPES_11_3
 from perception.networks import build_network, config_to_dict, resolve_config
 from perception.networks.configuration import override_config
 from perception.networks.resnet_weights import load_imagenet_weights
-from training.cluster_anchors import box_sizes, cluster_anchors
+from training.cluster_anchors import cluster_anchors, mix_sizes
 from training.configuration import DataConfig, TrainingConfig
 from training.criterion import CriterionConfig
 from training.data import build_dataset
 from training.data.cache import CachedDataset, prepare_cache
-from training.data.dataset import SceneDataset
-from training.data.sample import Sample
+from training.data.dataset import SceneDataset, sum_pixels
 from training.data.stream import TrainingStream
 from training.data.transforms import TrainTransform
-from training.objects import require_objects
+from training.data_checks import check_training_data, check_validation_data
 from training.phases import Phase
 from training.rehearsal import rehearse
-from training.segmentation_loss import count_pixels, resolve_class_weights
+from training.segmentation_loss import resolve_class_weights
 
 LOG = logging.getLogger(__name__)
 
@@ -80,11 +79,7 @@ def prepare_datasets(
             prepare_cache(dataset, config.image_hw, Path(config.cache), show_progress=fabric.local_rank == 0)
             for dataset in datasets
         ]
-    for dataset in prepared:
-        _require_annotation(dataset)
-    _require_something_to_learn(config, learnable, prepared)
-    if any('boxes' in tasks for tasks in learnable):
-        require_objects(prepared, config.transform)
+    check_training_data(config, learnable, prepared)
     return prepared
 
 
@@ -102,15 +97,7 @@ def prepare_validation(config: TrainingConfig) -> list[SceneDataset]:
                 '%s is trained on and validated on: best.safetensors will be what has learned it by heart.',
                 dataset.name,
             )
-    needed = {'mean_iou': (_has_pixels,), 'mean_ap50': (_has_objects,), 'sum': (_has_pixels, _has_objects)}
-    kinds = needed[config.select_by]
-    # Ends at the first image that has what is needed; only data without it is read to its end.
-    if datasets and not any(has(sample) for dataset in datasets for sample in dataset for has in kinds):
-        names = ', '.join(dataset.name for dataset in datasets)
-        raise ConfigError(
-            f'select_by {config.select_by} cannot be measured on {names}: no image there is annotated for it. Choose '
-            'another figure or other validation data, or leave validation out.'
-        )
+    check_validation_data(config, datasets)
     return datasets
 
 
@@ -118,16 +105,6 @@ def _images_of(data: DataConfig) -> tuple[object, ...]:
     """What decides which images a data set holds; other options decide what is read of them."""
     files = (data.options.get(option) for option in ('annotations', 'images'))
     return (data.name, Path(data.root).expanduser().resolve(), data.split, *files)
-
-
-def _require_annotation(dataset: SceneDataset) -> None:
-    """Cityscapes' test split, for one, is published without annotation; its loss would be 0 in silence."""
-    masks = sum(sample.mask is not None for sample in dataset)
-    if masks:
-        if not any(_has_pixels(sample) for sample in dataset):
-            raise ConfigError(f'{dataset.name} has {masks} masks, and not one labelled pixel in them.')
-    elif all(sample.boxes is None for sample in dataset):
-        raise ConfigError(f'{dataset.name} is not annotated: its {len(dataset)} images have neither masks nor boxes.')
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -167,11 +144,12 @@ def prepare_start(config: TrainingConfig, datasets: Sequence[SceneDataset], chec
         network, started_from = checkpoint.network.train(), checkpoint.provenance
         return Start(network=network, criterion=criterion, started_from=started_from, data=data)
     network_config = resolve_config(config.network, config.network_config)
-    with_boxes = [dataset for dataset in datasets if _has_boxes(dataset)]
-    if config.anchors == 'cluster' and with_boxes:
-        sizes = torch.cat([box_sizes(dataset, config.image_hw) for dataset in with_boxes])
-        clusters = cluster_anchors(sizes, count=len(network_config.anchors_wh), seed=config.seed)
-        network_config = replace(network_config, anchors_wh=clusters.anchors_wh)
+    if config.anchors == 'cluster':
+        draws = config.draws_per_image([len(dataset) for dataset in datasets])
+        sizes, weights = mix_sizes([dataset.survey.sizes_wh for dataset in datasets], draws)
+        if len(sizes):
+            clusters = cluster_anchors(sizes, weights, count=len(network_config.anchors_wh), seed=config.seed)
+            network_config = replace(network_config, anchors_wh=clusters.anchors_wh)
     torch.manual_seed(config.seed)
     network = build_network(config.network, CITYSCAPES_11_3, network_config, config.input_spec)
     if config.imagenet_weights:
@@ -228,31 +206,8 @@ def _prepare_criterion(config: TrainingConfig, datasets: Sequence[SceneDataset])
     """The losses, with class weights counted from the training masks where they are to be balanced."""
     segmentation = config.criterion.segmentation
     if segmentation.class_weights == 'balanced':
-        masks = (sample.mask for dataset in datasets for sample in dataset if sample.mask is not None)
-        counts = count_pixels(masks, len(CITYSCAPES_11_3.segmentation))
-        segmentation = resolve_class_weights(segmentation, counts)
+        segmentation = resolve_class_weights(segmentation, sum_pixels(datasets))
     return replace(config.criterion, segmentation=segmentation)
-
-
-def _require_something_to_learn(
-    config: TrainingConfig, learnable: Sequence[set[str]], datasets: Sequence[SceneDataset]
-) -> None:
-    """A phase whose task nobody annotated would run to its end without a single step of the optimizer."""
-    annotated = [_annotated_for(dataset) for dataset in datasets]
-    for phase, wanted in zip(config.phases, learnable, strict=True):
-        shares = config.shares_of(phase) or (1.0,) * len(datasets)
-        present = set().union(*(kinds for kinds, share in zip(annotated, shares, strict=True) if share))
-        if wanted.isdisjoint(present):
-            raise ConfigError(
-                f'Phase {phase.name!r} has nothing to learn: its data has {" and ".join(sorted(present))}, the phase '
-                f'learns from {" and ".join(sorted(wanted))}.'
-            )
-
-
-def _annotated_for(dataset: SceneDataset) -> set[str]:
-    masks = any(sample.mask is not None for sample in dataset)
-    boxes = any(sample.boxes is not None for sample in dataset)
-    return {name for name, there in (('masks', masks), ('boxes', boxes)) if there}
 
 
 def open_stream(
@@ -265,11 +220,11 @@ def open_stream(
     stop_step: int,
 ) -> TrainingStream:
     """The batches of this process for some steps of a phase, counted from the start of the run."""
-    transform = replace(config.transform, image_hw=config.image_hw, crop_hw=phase.crop_hw or config.transform.crop_hw)
+    transform = replace(config.transform, crop_hw=phase.crop_hw or config.transform.crop_hw)
     return TrainingStream(
         datasets,
         config.shares_of(phase),
-        TrainTransform(transform),
+        TrainTransform(transform, config.image_hw),
         config.seed,
         config.batch_size // fabric.world_size,
         start_step,
@@ -279,15 +234,3 @@ def open_stream(
         workers=config.workers,
         pin_memory=fabric.device.type == 'cuda',
     )
-
-
-def _has_boxes(dataset: SceneDataset) -> bool:
-    return any(_has_objects(sample) for sample in dataset)
-
-
-def _has_pixels(sample: Sample) -> bool:
-    return sample.mask is not None and bool((sample.mask != UNLABELLED).any())
-
-
-def _has_objects(sample: Sample) -> bool:
-    return sample.boxes is not None and len(sample.boxes) > 0

@@ -26,11 +26,11 @@ def rehearse(config: TrainingConfig, network: PerceptionNetwork) -> list[set[str
         For each phase what its parts can learn from: ``masks``, ``boxes`` or both.
 
     Raises:
-        ConfigError: If there is no such part, a part that a phase names has no part in what it learns from, or weights
-            of losses, crop or focus classes do not fit the network.
+        ConfigError: If there is no such part, a part that a phase names has no part in its tasks, or weights of losses,
+            crop or focus classes do not fit the network.
         ShapeError: If the input is not a multiple of the network's divisor.
     """
-    _check_transform(replace(config.transform, image_hw=config.image_hw), network)
+    _check_transform(config.transform, network)
     return [_rehearse_phase(network, phase, config.criterion) for phase in config.phases]
 
 
@@ -66,13 +66,13 @@ def _rehearse_phase(network: PerceptionNetwork, phase: Phase, config: CriterionC
         for part in phase.trains:
             if all(parameter.grad is None for parameter in network.get_submodule(part).parameters()):
                 raise ConfigError(
-                    f'Phase {phase.name!r} trains {part!r}, which has no part in what it runs (segment '
-                    f'{phase.segment}, detect {phase.detect}); leave that part out, or run its task.'
+                    f'Phase {phase.name!r} trains {part!r}, which has no part in the tasks of the heads it trains; '
+                    'leave that part out.'
                 )
     if not learns_from:
         raise ConfigError(
-            f'Phase {phase.name!r} trains {phase.trains}, which have no part in what it learns from (segment '
-            f'{phase.segment} with w_seg {weights.w_seg}, detect {phase.detect} with w_det {weights.w_det}).'
+            f'Phase {phase.name!r} trains {phase.trains}, and the criterion weighs their task with 0 (w_seg '
+            f'{config.w_seg}, w_det {config.w_det}).'
         )
     return learns_from
 

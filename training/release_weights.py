@@ -4,7 +4,7 @@
         --output perception_ws/perception/weights/interdependent_small.safetensors
 
 Writes the weights in 16 bit, and a model card beside them: what they were trained on, their figures (of the 16-bit
-file, by training.evaluate's own loop) and what they must not be used for.
+file, by the loop of training.evaluate) and what they must not be used for.
 Weights of your own need none of this: node and commands take best.safetensors as it is.
 """
 
@@ -26,7 +26,7 @@ from perception.metrics.tables import share
 from perception.pipeline import Perceiver
 from perception.postprocess import PostprocessConfig
 from training.data import build_dataset
-from training.evaluate import SCORE_THRESHOLD, evaluate_dataset
+from training.evaluation import SCORE_THRESHOLD, evaluate_dataset
 from training.run_folder import replace_file
 
 JUDGED_ON = (('camvid', 'test'), ('camvid', 'val'), ('driving_boxes', 'test'))

@@ -117,6 +117,13 @@ class RunFolder:
             raise ConfigError(f'{path} cannot be read ({error}); put back what the run wrote.') from error
         if not isinstance(before, dict):
             raise ConfigError(f'{path} holds no configuration; put back what the run wrote.')
+        others = sorted(_fields(before) ^ _fields(self._config))
+        if others:
+            raise ConfigError(
+                f'The run in {self.path} was started by another version, with other settings ({", ".join(others[:3])}'
+                f'{", ..." if len(others) > 3 else ""}). Finish it with that version (see environment.json). '
+                f'Or: {_go_on_from(self.path / LAST)}'
+            )
         # Where and how often files are written changes nothing that is learned.
         free = ('output', 'cache', 'workers', 'save_every', 'log_every')
         different = [key for key in self._config if key not in free and before.get(key) != self._config[key]]
@@ -175,8 +182,8 @@ class RunFolder:
                 file.write(json.dumps(record) + '\n')
             if self._tensorboard is None:
                 self._tensorboard = SummaryWriter(str(self.path / 'tensorboard'), purge_step=self._first_step)
-            for name, value in _numbers(record):
-                self._tensorboard.add_scalar(name, value, record['step'])
+            for name, value, step in _numbers(record, record['step']):
+                self._tensorboard.add_scalar(name, value, step)
         except OSError as error:
             raise TrainingError(
                 f'Step {record["step"]}: the metrics could not be written ({error}). Make room and add --resume.'
@@ -202,6 +209,18 @@ class RunFolder:
         if self._tensorboard is not None:
             self._tensorboard.close()
         self._claim.close()
+
+
+def _fields(values: Any, place: str = '') -> set[str]:
+    """Names of the fields of a configuration, in dots, but for what a user names within them."""
+    if isinstance(values, list):
+        return set().union(*(_fields(item, place) for item in values))
+    found = set()
+    for key, value in values.items() if isinstance(values, dict) else ():
+        found.add(f'{place}{key}')
+        if key not in ('network_config', 'data', 'validation'):
+            found |= _fields(value, f'{place}{key}.')
+    return found
 
 
 def _difference(key: str, before: Any, now: Any) -> str:
@@ -248,12 +267,15 @@ def _dump(config: dict[str, Any]) -> bytes:
     return yaml.safe_dump(config, sort_keys=False, width=120).encode()
 
 
-def _numbers(record: dict[str, Any], prefix: str = '') -> list[tuple[str, float]]:
-    """All numbers of a nested record, by path."""
+def _numbers(record: dict[str, Any], step: int, prefix: str = '') -> list[tuple[str, float, int]]:
+    """All numbers of a nested record, by path and step; a list is of the steps up to this one."""
     found = []
     for key, value in record.items():
         if isinstance(value, dict):
-            found += _numbers(value, f'{prefix}{key}/')
-        elif isinstance(value, int | float) and key != 'step':
-            found.append((f'{prefix}{key}', float(value)))
+            found += _numbers(value, step, f'{prefix}{key}/')
+        elif key != 'step':
+            values = value if isinstance(value, list) else [value]
+            first = step + 1 - len(values)
+            numbers = [(f'{prefix}{key}', number, first + place) for place, number in enumerate(values)]
+            found += [(name, float(number), at) for name, number, at in numbers if isinstance(number, int | float)]
     return found

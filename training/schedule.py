@@ -1,8 +1,8 @@
 """Learning rates as pure functions of the step within a phase: nothing to save, nothing to restore.
 
-The interdependent paper names polynomial decay with cyclic restarts every 10,000 iterations and no further figure; the
-power of 0.9 is AdapNet++'s. Read plainly, each restart returns to the first rate; TensorFlow's ``cycle=True`` does not,
-so that is an option. Weights are best evaluated and kept at the end of a cycle, where the rate is lowest.
+The interdependent paper names polynomial decay with cyclic restarts every 10,000 iterations and no further figure; what
+is chosen, and why, is in docs/decisions.md#the-schedule. Weights are best evaluated and kept at the end of a cycle,
+where the rate is lowest.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import Literal
 
 from perception.errors import ConfigError
 
-ScheduleKind = Literal['poly_restarts', 'tf_cycle', 'one_cycle']
+ScheduleKind = Literal['poly_restarts', 'one_cycle']
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -21,9 +21,8 @@ class ScheduleConfig:
     """The course of the learning rate in every phase; where it starts is the phase's own.
 
     Attributes:
-        kind: ``poly_restarts`` decays polynomially and restarts at the full rate (the paper). ``tf_cycle`` is
-            TensorFlow's polynomial_decay with cycle=True: at each restart the decay is stretched, so the peaks fall.
-            ``one_cycle`` rises linearly to the full rate and falls along a cosine, for short runs.
+        kind: ``poly_restarts`` decays polynomially and restarts at the full rate (the paper). ``one_cycle`` rises
+            linearly to the full rate and falls along a cosine, for short runs.
         power: Of the polynomial.
         cycle: Steps from restart to restart. A shorter phase is one cycle.
         end: Lowest rate. TensorFlow's default of 1e-4 would keep the paper's last two phases constant.
@@ -63,12 +62,6 @@ def _poly_restarts(config: ScheduleConfig, step: int, iterations: int) -> float:
     return (1 - step % cycle / cycle) ** config.power
 
 
-def _tf_cycle(config: ScheduleConfig, step: int, iterations: int) -> float:
-    cycle = min(config.cycle, iterations)
-    stretched = cycle * max(1, math.ceil(step / cycle))
-    return (1 - step / stretched) ** config.power
-
-
 def _one_cycle(config: ScheduleConfig, step: int, iterations: int) -> float:
     rise = round(config.warm_up * iterations)
     if step < rise:
@@ -76,4 +69,4 @@ def _one_cycle(config: ScheduleConfig, step: int, iterations: int) -> float:
     return (1 + math.cos(math.pi * (step - rise) / (iterations - rise))) / 2
 
 
-COURSES = {'poly_restarts': _poly_restarts, 'tf_cycle': _tf_cycle, 'one_cycle': _one_cycle}
+COURSES = {'poly_restarts': _poly_restarts, 'one_cycle': _one_cycle}

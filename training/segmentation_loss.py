@@ -1,15 +1,15 @@
-"""The loss of mask logits: cross entropy of all outputs, with options for thin and rare classes.
+"""The loss of mask logits: cross entropy of all outputs, with weights for thin and rare classes.
 
 The published loss is the mean over all labelled pixels, with auxiliary outputs at 0.6 and 0.5 (AdapNet++'s code). Poles
-and signs are a few pixels in a hundred; class weights, hard pixels (Shrivastava et al., OHEM) and Dice (Milletari et
-al.: "V-Net") each give them more say. All of them are sums over images, so that batches may be split over processes.
+and signs are a few pixels in a hundred; class weights give them more say. It is a sum over images, so that batches may
+be split over processes.
 
 Shape letters: L images with a mask, C segmentation classes, H W rows and columns of the input.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal, NamedTuple
 
@@ -34,16 +34,12 @@ class SegmentationLossConfig:
             masks, which ``resolve_class_weights`` puts in its place.
         balance_power: Balanced weights are the class frequencies to minus this power.
         balance_limit: Largest ratio of two balanced weights.
-        hard_share: Only this share of each image's labelled pixels is learned from, those with the largest loss.
-        dice_weight: Of the Dice loss of the main output, in which each class of an image counts alike.
     """
 
     auxiliary_weights: tuple[float, ...] = (0.6, 0.5)
     class_weights: tuple[float, ...] | Literal['balanced'] = ()
     balance_power: float = 0.5
     balance_limit: float = 10.0
-    hard_share: float = 1.0
-    dice_weight: float = 0.0
 
     def __post_init__(self) -> None:
         if isinstance(self.class_weights, str) and self.class_weights != 'balanced':
@@ -51,10 +47,7 @@ class SegmentationLossConfig:
         if not isinstance(self.class_weights, str):
             check_weights('class_weights', *self.class_weights)
         check_weights('auxiliary_weights', *self.auxiliary_weights)
-        for key in ('dice_weight', 'balance_power'):
-            check_weights(key, getattr(self, key))
-        if not 0 < self.hard_share <= 1:
-            raise ConfigError(f'hard_share: expected a share in (0, 1], got {self.hard_share}.')
+        check_weights('balance_power', self.balance_power)
         if self.balance_limit < 1:
             raise ConfigError(f'balance_limit: expected a ratio of at least 1, got {self.balance_limit}.')
 
@@ -62,8 +55,7 @@ class SegmentationLossConfig:
 def segmentation_names(config: SegmentationLossConfig) -> tuple[str, ...]:
     """The terms that ``segmentation_terms`` may give."""
     auxiliary = [f'segmentation_auxiliary{number}' for number in range(1, len(config.auxiliary_weights) + 1)]
-    dice = ['segmentation_dice'] if config.dice_weight else []
-    return ('segmentation', 'segmentation_main', *auxiliary, *dice)
+    return ('segmentation', 'segmentation_main', *auxiliary)
 
 
 def segmentation_terms(
@@ -73,7 +65,6 @@ def segmentation_terms(
     config: SegmentationLossConfig,
     *,
     per_pixel: Tensor,
-    per_image: Tensor,
 ) -> dict[str, Tensor]:
     """The loss of the images that have a mask, and its parts.
 
@@ -83,13 +74,12 @@ def segmentation_terms(
         rows: L, which images of the batch have a mask.
         target: (L, H, W) uint8, class or 255; on the CPU, or where the outputs are.
         config: Weights and options.
-        per_pixel: One over the number of pixels learned from, in all images of the joint batch.
-        per_image: One over the number of images with a mask.
+        per_pixel: One over the number of labelled pixels in all images of the joint batch.
 
     Returns:
-        ``segmentation``, the weighted sum, and its parts: ``segmentation_main``, ``segmentation_auxiliary1`` ..., and
-        ``segmentation_dice`` if it has a weight. A logit that is not finite makes them so, also where nothing is
-        labelled: it is a fault of the network, wherever it shows.
+        ``segmentation``, the weighted sum, and its parts: ``segmentation_main``, ``segmentation_auxiliary1`` ... A
+        logit that is not finite makes them so, also where nothing is labelled: it is a fault of the network, wherever
+        it shows.
 
     Raises:
         ConfigError: If there are more outputs than weights, or not one class weight for each class.
@@ -103,26 +93,15 @@ def segmentation_terms(
             f'got {len(config.auxiliary_weights)} weights.'
         )
     weights = dict(zip(segmentation_names(config)[1:], (1.0, *config.auxiliary_weights), strict=False))
-    counts = count_learned_pixels(target, config.hard_share).tolist() if config.hard_share < 1 else [None] * len(target)
     target = send(target, outputs[0].device)
     class_weights = torch.tensor(config.class_weights or [1.0] * classes, dtype=_at_least_float32(outputs[0].dtype))
     class_weights = send(class_weights, target.device)
-    truths = [_Truth.of(mask, class_weights, count) for mask, count in zip(target, counts, strict=True)]
+    truths = [_Truth.of(mask, class_weights) for mask in target]
     terms = {
         name: _CrossEntropySum.apply(logits, rows, truths) * per_pixel
         for name, logits in zip(weights, outputs, strict=False)
     }
-    if config.dice_weight:
-        weights['segmentation_dice'] = config.dice_weight
-        chosen = outputs[0].index_select(0, send(torch.tensor(rows), target.device)).to(class_weights.dtype)
-        terms['segmentation_dice'] = dice_losses(chosen, target).sum() * per_image
     return terms | {'segmentation': torch.stack([weights[name] * term for name, term in terms.items()]).sum()}
-
-
-def count_learned_pixels(target: Tensor, hard_share: float) -> Tensor:
-    """How many pixels of each mask (L, H, W) are learned from -> (L,) int64."""
-    labelled = (target != UNLABELLED).flatten(1).sum(dim=1)
-    return (labelled * hard_share).ceil().long() if hard_share < 1 else labelled
 
 
 class _Truth(NamedTuple):
@@ -133,14 +112,12 @@ class _Truth(NamedTuple):
     """(P,) int64; any class where nothing is labelled."""
     weight: Tensor
     """(P,), of the class; 0 where nothing is labelled."""
-    hardest: int | None
-    """Only so many of its pixels are learned from, those with the largest loss; None for all."""
 
     @classmethod
-    def of(cls, mask: Tensor, class_weights: Tensor, hardest: int | None) -> _Truth:
+    def of(cls, mask: Tensor, class_weights: Tensor) -> _Truth:
         labelled = (mask != UNLABELLED).flatten()
         label = torch.where(labelled, mask.flatten(), 0).long()
-        return cls(tuple(mask.shape), label, class_weights.index_select(0, label) * labelled, hardest)
+        return cls(tuple(mask.shape), label, class_weights.index_select(0, label) * labelled)
 
 
 class _CrossEntropySum(torch.autograd.Function):
@@ -197,45 +174,11 @@ def _pixel_losses(scores: Tensor, truth: _Truth) -> tuple[Tensor, Tensor]:
     likelihood = scores.exp_()
     total = likelihood.sum(dim=0)
     losses = (total.log() - score_of_truth) * weight
-    if truth.hardest is not None:
-        chosen = losses.topk(truth.hardest, sorted=False).indices
-        losses = losses[chosen]
-        weight = torch.zeros_like(weight).index_copy(0, chosen, weight[chosen])
     return losses.sum(), likelihood.mul_(weight / total).scatter_add_(0, label, -weight[None])
 
 
 def _at_least_float32(dtype: torch.dtype) -> torch.dtype:
     return torch.promote_types(dtype, torch.float32)
-
-
-def dice_losses(logits: Tensor, target: Tensor) -> Tensor:
-    """One minus the soft Dice of logits (L, C, H, W) and masks (L, H, W), mean over the classes in each mask -> (L,).
-
-    A mask without any labelled pixel gives 0.
-    """
-    return torch.stack([_dice_loss(of_image, truth) for of_image, truth in zip(logits, target, strict=True)])
-
-
-def _dice_loss(logits: Tensor, truth: Tensor) -> Tensor:
-    """(C, H, W) and (H, W) -> ()."""
-    probability = logits.flatten(1).softmax(dim=0)  # (C, H * W)
-    labelled = (truth != UNLABELLED).flatten()
-    label = torch.where(labelled, truth.flatten(), 0).long()
-    correct = probability.gather(0, label[None])[0] * labelled
-    none = probability.new_zeros(len(probability))
-    overlap = none.index_add(0, label, correct)  # (C,)
-    area = none.index_add(0, label, labelled.to(none))
-    dice = 2 * overlap / (probability @ labelled.to(none) + area).clamp(min=1e-6)
-    present = area > 0
-    return ((1 - dice) * present).sum() / present.sum().clamp(min=1)
-
-
-def count_pixels(masks: Iterable[Tensor], classes: int) -> Tensor:
-    """Pixels of each class in all masks (H, W) -> (C,) int64; the unlabelled ones are left out."""
-    total = torch.zeros(classes, dtype=torch.int64)
-    for mask in masks:
-        total += torch.bincount(mask[mask != UNLABELLED].flatten().long(), minlength=classes)
-    return total
 
 
 def resolve_class_weights(config: SegmentationLossConfig, pixel_counts: Tensor) -> SegmentationLossConfig:

@@ -12,7 +12,7 @@ from perception.metrics.tables import share
 from perception.pipeline import Perceiver
 from perception.postprocess import PostprocessConfig
 from training.data.dataset import SceneDataset
-from training.evaluate import SCORE_THRESHOLD, evaluate_dataset
+from training.evaluation import SCORE_THRESHOLD, evaluate_dataset
 
 
 def validate(

@@ -1,12 +1,13 @@
 """The self-describing checkpoint: one safetensors file that says which network it is and how to feed it.
 
 The file's header holds one JSON document beside the weights: network name, its configuration (anchors included), label
-spaces, input size and normalisation, and the training's provenance. Nothing has to be typed again where it is used, and
-loading never executes code.
+spaces, input size and normalisation, the training's provenance, and a checksum of all this, since weights with flipped
+bytes run as well as others. Nothing has to be typed again where it is used, and loading never executes code.
 """
 
 import hashlib
 import json
+import logging
 import os
 from collections.abc import Mapping
 from contextlib import suppress
@@ -23,11 +24,16 @@ from perception.interfaces import InputSpec, LabelClass, LabelSpace, PerceptionN
 from perception.labels import CITYSCAPES_11_3
 from perception.networks import NETWORKS, build_network, config_to_dict
 
+logger = logging.getLogger(__name__)
+
 FORMAT = 'perception-checkpoint'
 FORMAT_VERSION = 1
 UNTRAINED = 'untrained'
 DEFAULT_NETWORK = 'interdependent_small'
 SHIPPED_WEIGHTS = Path(__file__).parent / 'weights' / f'{DEFAULT_NETWORK}.safetensors'
+_CHECKSUM = 'sha256'
+_ENTRIES = {'format', 'format_version', 'network', 'config', 'labels', 'input', 'provenance'}
+"""Of the header's document, besides the checksum."""
 _LARGEST_HEADER = 100_000_000
 """Bytes of JSON that the reader of safetensors takes."""
 _NAME_A_NETWORK = f'give the name of a network for random weights: {", ".join(NETWORKS)}'
@@ -75,7 +81,7 @@ def save_checkpoint(
     Raises:
         CheckpointError: If the provenance cannot be written as JSON, or the file cannot be written.
     """
-    description = {
+    description: dict[str, Any] = {
         'format': FORMAT,
         'format_version': FORMAT_VERSION,
         'network': network.name,
@@ -91,7 +97,10 @@ def save_checkpoint(
     path = Path(path)
     partial = path.with_name(f'{path.name}.partial')
     try:
-        content = save(tensors, metadata={'perception': json.dumps(description, sort_keys=True, allow_nan=False)})
+        description = json.loads(_canonical(description))  # as it will be read: keys that are numbers become text
+        # A part of the document: safetensors writes several entries of a header in an order of chance.
+        text = _canonical(description | {_CHECKSUM: _checksum(description, tensors)})
+        content = save(tensors, metadata={'perception': text})
         path.parent.mkdir(parents=True, exist_ok=True)
         with partial.open('wb') as file:
             file.write(content)
@@ -110,7 +119,8 @@ def load_checkpoint(path: Path | str) -> Checkpoint:
     """Read a checkpoint and rebuild its network, in evaluation mode.
 
     Raises:
-        CheckpointError: If the file is missing, truncated, not a perception checkpoint, or does not fit its network.
+        CheckpointError: If the file is missing, truncated, damaged, not a perception checkpoint, or does not fit its
+            network.
     """
     path = Path(path)
     if not path.is_file():
@@ -121,7 +131,7 @@ def load_checkpoint(path: Path | str) -> Checkpoint:
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
     except (SafetensorError, OSError) as error:
         raise CheckpointError(_unreadable(path, error)) from error
-    description = _description(path, metadata)
+    description = _description(path, metadata, tensors)
     try:
         network = build_network(
             description['network'],
@@ -194,16 +204,17 @@ def _unreadable(path: Path, error: Exception) -> str:
     )
 
 
-def _description(path: Path, metadata: dict[str, str]) -> dict[str, Any]:
-    """The JSON document in the header, checked for kind and version."""
+def _description(path: Path, metadata: dict[str, str], tensors: dict[str, torch.Tensor]) -> dict[str, Any]:
+    """The JSON document in the header, checked for damage, kind and version."""
     try:
         description = json.loads(metadata['perception'])
+        _verify(path, description, tensors)
         if description['format'] != FORMAT:
             raise KeyError('format')
-    except (KeyError, TypeError, ValueError) as error:
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise CheckpointError(
             f'{path} holds tensors but no perception description. Expected a file written by save_checkpoint, '
-            'not bare weights of another program.'
+            'not bare weights of another program; if it is one, it is damaged: copy it again.'
         ) from error
     version = description.get('format_version')
     if version != FORMAT_VERSION:
@@ -211,6 +222,37 @@ def _description(path: Path, metadata: dict[str, str]) -> dict[str, Any]:
             f'{path} has format version {version}; this version of perception reads {FORMAT_VERSION}.'
         )
     return description
+
+
+def _verify(path: Path, description: dict[str, Any], tensors: dict[str, torch.Tensor]) -> None:
+    """Hold what was read against its checksum; files of earlier versions have none."""
+    stated = description.pop(_CHECKSUM, None)
+    if stated is not None:
+        found = _checksum(description, tensors)
+        if found != stated:
+            raise CheckpointError(
+                f'{path} is damaged: the SHA-256 of its description and tensors is {found[:12]}..., and was '
+                f'{str(stated)[:12]!r}... when it was saved. Copy it again; to change it, use save_checkpoint.'
+            )
+    elif unknown := sorted(description.keys() - _ENTRIES):
+        raise CheckpointError(
+            f'{path} describes {unknown[0]!r}, which no checkpoint has, and has no {_CHECKSUM!r}. Copy it again.'
+        )
+    else:
+        logger.warning('%s has no checksum, as earlier versions wrote none: damage to it would not be noticed.', path)
+
+
+def _checksum(description: dict[str, Any], tensors: Mapping[str, torch.Tensor]) -> str:
+    """SHA-256, in hex digits, of a description and of tensors on the CPU, each with its name, type and shape."""
+    total = hashlib.sha256(_canonical(description).encode())
+    for name, tensor in sorted(tensors.items()):
+        total.update(f'\0{name} {tensor.dtype} {tuple(tensor.shape)}\0'.encode())
+        total.update(tensor.contiguous().flatten().view(torch.uint8).numpy().data)
+    return total.hexdigest()
+
+
+def _canonical(description: dict[str, Any]) -> str:
+    return json.dumps(description, sort_keys=True, allow_nan=False)
 
 
 def _label_space(values: dict[str, Any]) -> LabelSpace:

@@ -1,7 +1,8 @@
 """The label spaces: which classes a network knows, with their names and colours.
 
-The paper names 11 segmentation and 3 detection classes of Cityscapes (interdependent paper, Table 1). Segmentation puts
-riders with cycles, detection puts them with persons. Colours are those of Cityscapes where the classes agree.
+The paper names 11 segmentation and 3 detection classes of Cityscapes (interdependent paper, Table 1); their ids
+are in docs/decisions.md#data-and-scores. Segmentation puts riders with cycles, detection puts them with persons.
+Colours are those of Cityscapes where the classes agree.
 """
 
 from perception.interfaces import LabelClass, LabelSpace

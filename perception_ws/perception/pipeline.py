@@ -42,7 +42,7 @@ class Perceiver:
         self.checkpoint, self.backend, self.precision = checkpoint, backend, precision
         self.labels = checkpoint.network.labels
         self.config = config or PostprocessConfig()
-        self._spec = checkpoint.network.input_spec
+        self.input_spec = checkpoint.network.input_spec
         self._class_activation = checkpoint.network.class_activation
         self._backend = build_backend(backend, checkpoint.network, device=device, precision=precision)
 
@@ -78,7 +78,7 @@ class Perceiver:
             return []
         start = perf_counter()
         orders = orders or [PixelOrder.RGB] * len(images)
-        prepared = [prepare_image(image, self._spec, order) for image, order in zip(images, orders, strict=True)]
+        prepared = [prepare_image(image, self.input_spec, order) for image, order in zip(images, orders, strict=True)]
         batch = torch.from_numpy(np.stack([image for image, _ in prepared])).permute(0, 3, 1, 2)  # (B, 3, h, w)
         prepared_at = perf_counter()
         output = self._backend(batch)
@@ -103,7 +103,7 @@ class Perceiver:
 
         Call it on the thread that will look at frames: libraries prepare themselves for each thread anew.
         """
-        blank = np.zeros((*self._spec.image_hw, 3), np.uint8)
+        blank = np.zeros((*self.input_spec.image_hw, 3), np.uint8)
         # Nothing is seen in a blank image; without a threshold there is something to suppress all the same.
         attentive = copy(self)
         attentive.config = replace(self.config, score_threshold=0.0)

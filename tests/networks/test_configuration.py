@@ -2,7 +2,7 @@
 
 import json
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 
@@ -18,6 +18,14 @@ class Example:
     kind: str = 'plain'
     dilations: tuple[tuple[int, ...], ...] = ((1,), (1, 2))
     sizes: tuple[tuple[float, float], ...] = ((1.5, 1 / 3),)
+    removed: ClassVar[dict[str, object]] = {'depth': 3}
+
+
+def test_a_removed_field_may_say_what_is_left_of_it() -> None:
+    assert override_config(Example(), {'depth': 3, 'width': 8}) == Example(width=8)
+    with pytest.raises(ConfigError, match=r"no longer has the choice 'depth': 3 is all that is left of it, got 4\."):
+        override_config(Example(), {'depth': 4})
+    assert 'depth' not in config_to_dict(Example())
 
 
 def test_round_trip_through_json_is_exact() -> None:

@@ -1,4 +1,4 @@
-"""The interdependent network against its fact sheet: parameter tables, prediction order, sharing, quirks."""
+"""The interdependent network against docs/decisions.md#the-detector: tables, prediction order, sharing, quirks."""
 
 import math
 from collections.abc import Iterator
@@ -119,7 +119,6 @@ def test_parameters_by_stage(published: InterdependentNetwork) -> None:
 @pytest.mark.parametrize(
     ('changes', 'expected'),
     [
-        ({'share_heads': True}, 37_843_670),
         ({'detector_strides': (4, 8)}, 37_892_870 + 143_360),
         ({'detector_features': 'encoder'}, 37_892_870),
         ({'detector_widths': (512, 256, 768), 'trident_units': 4}, 37_886_000),
@@ -176,10 +175,9 @@ def test_inner_shapes_are_as_documented() -> None:
     assert head.decode(predictions.box_codes, (4, 6)).shape == (2, 216, 4)
 
 
-@pytest.mark.parametrize('share_heads', [False, True])
-def test_order_and_decoding_against_a_loop(share_heads: bool) -> None:
+def test_order_and_decoding_against_a_loop() -> None:
     torch.manual_seed(0)
-    network = build(replace(TINY, share_heads=share_heads))
+    network = build(TINY)
     head = network.detection_head
     for layer in head.predict:
         nn.init.normal_(layer.get_parameter('weight'), std=0.5)
@@ -270,13 +268,11 @@ def test_dilations_reach_the_convolutions(published: InterdependentNetwork) -> N
     assert cascades == [[3, 3], [6, 6], [12, 12]]
 
 
-@pytest.mark.parametrize('kind', ['element', 'channel'])
-def test_dropout_is_at_the_end_of_the_encoder_and_in_front_of_the_trident(kind: Any) -> None:
-    network = build(replace(InterdependentConfig(), dropout_kind=kind), device='meta').train()
-    wanted = {'element': nn.Dropout, 'channel': nn.Dropout2d}[kind]
-    layers = {name: layer for name, layer in network.named_modules() if isinstance(layer, nn.Dropout | nn.Dropout2d)}
+def test_dropout_is_at_the_end_of_the_encoder_and_in_front_of_the_trident() -> None:
+    network = build(InterdependentConfig(), device='meta').train()
+    layers = {name: layer for name, layer in network.named_modules() if isinstance(layer, nn.Dropout)}
     places = {'encoder.block4.units.2.residual_dropout': (2, 2048, 4, 6), 'detection_head.dropout': (2, 1024, 4, 6)}
-    assert {name: (type(layer), layer.p) for name, layer in layers.items()} == dict.fromkeys(places, (wanted, 0.5))
+    assert {name: layer.p for name, layer in layers.items()} == dict.fromkeys(places, 0.5)
     dropped: dict[str, tuple[int, ...]] = {}
     for name, layer in layers.items():
         layer.register_forward_hook(lambda *args, name=name: dropped.update({name: tuple(args[-1].shape)}))
@@ -304,13 +300,13 @@ def test_bottleneck_ends_without_relu() -> None:
     assert (Easpp(6, TINY)(torch.randn(2, 6, 8, 8)) < 0).any()
 
 
-def test_quirks_of_the_mask_head_are_flags() -> None:
+def test_ends_of_the_mask_head() -> None:
     def layers(**changes: Any) -> tuple[list[str], list[str]]:
         head = build(replace(TINY, class_map_width=0, **changes)).mask_head
         return [type(layer).__name__ for layer in head.class_map], [type(layer).__name__ for layer in head.up_stride1]
 
     assert layers(norm_on_logits=True) == (['Conv2d', 'BatchNorm2d', 'ReLU'], ['ConvTranspose2d', 'BatchNorm2d'])
-    assert layers(relu_on_class_map=False, norm_on_logits=False) == (['Conv2d'], ['ConvTranspose2d'])
+    assert layers(norm_on_logits=False) == (['Conv2d', 'ReLU'], ['ConvTranspose2d'])
 
 
 @pytest.mark.parametrize('changes', [{'detector_strides': (4, 8)}, {'detector_features': 'encoder'}])
@@ -343,7 +339,6 @@ def test_compiles_without_graph_breaks() -> None:
         ({'anchors_wh': ((0.0, 5.0), (6.0, 6.0), (7.0, 7.0))}, 'positive width and height'),
         ({'detector_features': 'bottleneck'}, 'detector_features: expected one of'),
         ({'detector_strides': (8,)}, 'detector_strides: expected one of'),
-        ({'dropout_kind': 'row'}, 'dropout_kind: expected one of'),
         ({'detector_dropout': 1.0}, r'detector_dropout: expected a probability in \[0, 1\)'),
         ({'detector_widths': (8, 8)}, 'detector_widths: expected 3'),
         ({'block_widths': (8, 8)}, 'block_widths: the encoder has 4 blocks'),

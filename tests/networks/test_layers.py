@@ -13,7 +13,6 @@ from perception.networks.layers import (
     check_images,
     conv_norm,
     deconv_norm,
-    dropout,
     initialize_he,
 )
 
@@ -49,15 +48,6 @@ def test_deconv_norm_enlarges(factor: int) -> None:
         'conv.weight',
         'conv.bias',
     ]
-
-
-def test_dropout_of_channels_drops_whole_channels() -> None:
-    ones = torch.ones(1, 64, 4, 4)
-    torch.manual_seed(0)
-    per_channel = dropout(0.5, 'channel')(ones).flatten(2)
-    assert torch.equal(per_channel.amin(2), per_channel.amax(2))
-    per_element = dropout(0.5, 'element')(ones).flatten(2)
-    assert not torch.equal(per_element.amin(2), per_element.amax(2))
 
 
 def test_he_initialisation_follows_the_inputs() -> None:

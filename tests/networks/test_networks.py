@@ -181,7 +181,7 @@ def test_unknown_network_names_the_nearest() -> None:
 
 def test_network_knows_what_rebuilds_it() -> None:
     spec = InputSpec(image_hw=(96, 128))
-    network = build_network('interdependent_small', CITYSCAPES_11_3, {'share_heads': True}, spec)
+    network = build_network('interdependent_small', CITYSCAPES_11_3, {'trident_units': 1}, spec)
     again = build_network(network.name, network.labels, config_to_dict(network.config), network.input_spec)
     again.load_state_dict(network.state_dict())
     assert again.config == network.config

@@ -35,7 +35,7 @@ from perception.replay.run import RESULTS_FILE, SCORE_THRESHOLD
 from tests.bag.drawn_bags import FIRST_NS
 from tests.training.data.drawn_layouts import draw_camvid, draw_driving_boxes, write_picture
 from training.data import build_dataset
-from training.evaluate import evaluate_dataset
+from training.evaluation import evaluate_dataset
 
 FRAMES = 6
 

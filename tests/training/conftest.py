@@ -22,16 +22,12 @@ PHASES = [
     {
         'name': 'segmentation',
         'trains': ['encoder', 'bottleneck', 'decoder', 'mask_head'],
-        'detect': False,
-        'w_det': 0.0,
         'iterations': 3,
         'learning_rate': 1e-3,
     },
     {
         'name': 'detection',
         'trains': ['detection_head'],
-        'segment': False,
-        'w_seg': 0.0,
         'iterations': 4,
         'learning_rate': 1e-4,
     },
@@ -84,7 +80,7 @@ def weights_of(folder: Path) -> dict[str, torch.Tensor]:
 
 def lose_run_at(config: TrainingConfig, *, step: int) -> None:
     """Train until a step, and lose what was not saved."""
-    take = Trainer._step
+    take = Trainer._losses
 
     def killed(trainer: Trainer, *rest: Any) -> Any:
         if trainer.progress.step == step:
@@ -92,6 +88,6 @@ def lose_run_at(config: TrainingConfig, *, step: int) -> None:
         return take(trainer, *rest)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Trainer, '_step', killed)
+        patch.setattr(Trainer, '_losses', killed)
         with pytest.raises(KeyboardInterrupt):
             train(config)

@@ -15,7 +15,7 @@ from torch import Tensor
 import training.cluster_anchors
 from perception.errors import ConfigError
 from tests.training.data.drawn_layouts import draw_camvid, draw_coco
-from training.cluster_anchors import box_sizes, cluster_anchors, draw_clusters, main
+from training.cluster_anchors import box_sizes, cluster_anchors, draw_clusters, main, mix_sizes
 from training.data.sample import Sample
 
 PLANTED = torch.tensor([[8.0, 20.0], [30.0, 15.0], [25.0, 60.0], [90.0, 60.0]])
@@ -82,6 +82,32 @@ def test_clusters_beat_random_boxes_and_grow_with_their_number() -> None:
     assert scores[-1] > training.cluster_anchors._best_iou(sizes.double(), drawn).mean()
 
 
+def test_a_box_counts_as_often_as_its_weight_says() -> None:
+    sizes, often = road_sizes(60), torch.arange(60) % 4 + 1
+    repeated = cluster_anchors(sizes.repeat_interleave(often, dim=0), count=3, restarts=30)
+    weighted = cluster_anchors(sizes, 0.01 * often, count=3, restarts=30)
+    assert weighted.mean_best_iou == pytest.approx(repeated.mean_best_iou, abs=1e-6)
+    assert weighted.anchors_wh == repeated.anchors_wh != cluster_anchors(sizes, count=3, restarts=30).anchors_wh
+
+
+def test_equal_weights_are_none() -> None:
+    sizes = road_sizes()
+    assert cluster_anchors(sizes, torch.full((len(sizes),), 0.3)) == cluster_anchors(sizes)
+
+
+def test_many_boxes_of_a_small_share_do_not_rule() -> None:
+    crowd, few = sizes_around(PLANTED[:1], each=3000, spread=0.3), sizes_around(PLANTED[2:], each=20, spread=0.3)
+    small = []
+    for often in (1.0, 0.002):
+        clusters = cluster_anchors(*mix_sizes((crowd, few), (often, 1.0)), count=6)
+        small.append(sum(width * height < 400 for width, height in clusters.anchors_wh))
+    assert small[0] >= 4
+    assert small[1] <= 2, 'anchors for 6 boxes of 46'
+    sizes, weights = mix_sizes((crowd, few), (0, 0.5))
+    assert torch.equal(sizes, few), 'a box that is never drawn does not count'
+    assert weights.tolist() == [0.5] * len(few)
+
+
 def test_as_many_sizes_as_anchors_are_all_kept() -> None:
     clusters = cluster_anchors(PLANTED.repeat(3, 1), count=4)
     assert clusters.mean_best_iou == pytest.approx(1)
@@ -146,6 +172,20 @@ def test_command_prints_yaml_for_a_mixture_and_draws_it(capsys: pytest.CaptureFi
 
 
 @pytest.mark.usefixtures('drawn_dataset')
+def test_command_weighs_by_shares(capsys: pytest.CaptureFixture[str]) -> None:
+    arguments = ['--dataset', 'small', '--root', 'a', '--dataset', 'large', '--root', 'b', '--size', '100x200']
+    printed = []
+    for shares in (['1', '1'], ['1', '300'], ['0', '1']):
+        assert main([*arguments, '--share', shares[0], '--share', shares[1], '--anchors', '3']) == 0
+        printed.append(capsys.readouterr().out)
+    even, uneven, alone = ([wh[0] * wh[1] for wh in yaml.safe_load(text)['anchors_wh']] for text in printed)
+    assert sum(area < 800 for area in even) >= 1
+    assert min(uneven[1:]) > 800
+    assert min(alone) > 800
+    assert '1 small + 300 large, train at 100x200: 200 boxes, seed 0' in printed[1]
+
+
+@pytest.mark.usefixtures('drawn_dataset')
 @pytest.mark.parametrize(
     ('arguments', 'message'),
     [
@@ -158,6 +198,10 @@ def test_command_prints_yaml_for_a_mixture_and_draws_it(capsys: pytest.CaptureFi
         (['--picture', '/tmp'], '--picture /tmp must be a file'),
         (['--picture', '/tmp/x.nosuch'], 'Cannot write the picture /tmp/x.nosuch'),
         (['--options', '{}', '--options', '{}'], '1 data sets but 2 --options'),
+        (['--share', '1', '--share', '2'], '1 data sets but 2 --share; give one each, or none'),
+        (['--share', '0'], '--share must be 0 or more, and one of them above 0; got [0.0]'),
+        (['--share', '-1'], '--share must be 0 or more'),
+        (['--share', 'nan'], '--share must be 0 or more'),
         (['--options', '{"images"'], '--options \'{"images"\' is not JSON'),
         (['--options', '[]'], "--options '[]' is not a JSON object"),
     ],

@@ -20,7 +20,15 @@ from perception.metrics import Report
 from tests.ros.command_process import read_until
 from tests.second_device import second_device
 from training.baselines import build_baseline
-from training.compare_torchvision import AnnotatedFor, choose_data, main, one_cycle, open_stream, train_for
+from training.compare_torchvision import (
+    AnnotatedFor,
+    TruthFor,
+    choose_data,
+    main,
+    one_cycle,
+    open_stream,
+    train_for,
+)
 from training.configuration import parse_arguments
 from training.data.dataset import SceneDataset
 from training.data.sample import Sample
@@ -94,7 +102,7 @@ def test_a_loss_that_is_not_a_number_stops_and_names_the_step(
     phases = '[{"name": "joint", "iterations": 1, "learning_rate": 1e30}]'
     command = ['--task', task, '--minutes', '1', '--split', 'val', '--config', str(config_file), '--phases', phases]
     assert main([*command, '--clip_norm', '0', '--baseline-output', str(tmp_path / 'baseline')]) == 1
-    assert re.search(rf'{task}, step \d+: the loss is (nan|inf)', capsys.readouterr().err)
+    assert re.search(rf'{task}, step \d+: (total|norm of the gradient) = (nan|inf)', capsys.readouterr().err)
 
 
 @pytest.mark.parametrize('task', ['segmentation', 'detection'])
@@ -123,7 +131,7 @@ def test_several_processes_are_refused(config_file: Path, tmp_path: Path, capsys
     assert 'Baselines train in one process' in capsys.readouterr().err
 
 
-def test_images_without_annotation_for_the_task_are_left_out() -> None:
+def test_a_task_is_trained_on_its_images_and_scored_on_its_truth() -> None:
     image = torch.zeros(3, 4, 5, dtype=torch.uint8)
     mask, boxes, labels = torch.zeros(4, 5), torch.zeros(0, 4), torch.zeros(0)
     samples = [
@@ -147,6 +155,12 @@ def test_images_without_annotation_for_the_task_are_left_out() -> None:
 
     names = {task: [sample.name for sample in AnnotatedFor(task, Drawn())] for task in ('segmentation', 'detection')}
     assert names == {'segmentation': ['mask', 'both'], 'detection': ['boxes', 'both']}
+
+    for task, shown in (('segmentation', ['mask', 'both']), ('detection', ['boxes', 'both'])):
+        scored = list(TruthFor(task, Drawn()))
+        assert [sample.name for sample in scored] == [sample.name for sample in samples]
+        assert [sample.name for sample in scored if sample.mask is not None or sample.boxes is not None] == shown
+        assert not any(sample.mask is not None and sample.boxes is not None for sample in scored)
 
 
 def test_the_rate_rises_and_falls() -> None:

@@ -21,9 +21,7 @@ from training.segmentation_loss import SegmentationLossConfig, segmentation_name
 OPTIONS = CriterionConfig(
     w_seg=3.0,
     w_det=2.0,
-    segmentation=SegmentationLossConfig(
-        class_weights=tuple(1 + 0.1 * label for label in range(11)), hard_share=0.4, dice_weight=0.5
-    ),
+    segmentation=SegmentationLossConfig(class_weights=tuple(1 + 0.1 * label for label in range(11))),
     detection=DetectionLossConfig(assignment='every_branch', box_loss='giou'),
 )
 

@@ -11,6 +11,7 @@ import torch.multiprocessing
 from lightning.fabric import Fabric
 from lightning.fabric.strategies import DDPStrategy
 from torch import Tensor, nn
+from torch.nn.utils import get_total_norm
 
 from perception.errors import ConfigError
 from perception.interfaces import PerceptionNetwork
@@ -56,7 +57,7 @@ def _samples() -> list[Sample]:
     ]
 
 
-def _gradients(network: PerceptionNetwork, total: Tensor) -> dict[str, Tensor]:
+def _gradients(network: PerceptionNetwork) -> dict[str, Tensor]:
     return {name: p.grad.clone() for name, p in network.named_parameters() if p.grad is not None}
 
 
@@ -77,14 +78,13 @@ def _train_one_process(rank: int, port: int, output: Path) -> None:
     losses = Criterion(reduce=sum_over_processes(fabric))(network, result, samples)  # type: ignore[arg-type]
     fabric.backward(losses['total'])
     meter = Meter(gather_from_processes(fabric))
-    meter.add(losses, len(samples))
+    meter.add(losses, get_total_norm(list(_gradients(network).values())), len(samples))
     saved = meter.sums()
     assert {name: sums[rank] for name, sums in saved.items()} == meter.losses, 'each process goes on from its own sums'
     record = meter.record()
     if rank == 0:
         buffers = {name: value for name, value in network.named_buffers() if 'running' in name}
-        gradients = _gradients(network, losses['total'])
-        torch.save({'gradients': gradients, 'buffers': buffers, 'losses': record['losses']}, output)
+        torch.save({'gradients': _gradients(network), 'buffers': buffers, **record}, output)
 
 
 def test_two_processes_are_one(tmp_path: Path) -> None:
@@ -99,13 +99,14 @@ def test_two_processes_are_one(tmp_path: Path) -> None:
     result = network(torch.stack([sample.image for sample in samples]))
     losses = Criterion()(network, result, samples)  # type: ignore[arg-type]
     losses['total'].backward()
-    alone = _gradients(network, losses['total'])
+    alone = _gradients(network)
     assert alone.keys() == together['gradients'].keys()
     for name, gradient in alone.items():
         torch.testing.assert_close(together['gradients'][name], gradient, rtol=1e-6, atol=1e-9, msg=name)
     for name, buffer in together['buffers'].items():
         torch.testing.assert_close(buffer, network.get_buffer(name), rtol=1e-6, atol=1e-9, msg=name)
     assert together['losses'] == pytest.approx({name: loss.item() for name, loss in losses.items()}, rel=1e-6)
+    assert together['gradient_norms'] == pytest.approx([get_total_norm(list(alone.values())).item()], rel=1e-3)
 
 
 def test_norms_of_half_precision_keep_their_statistics_in_full(tmp_path: Path) -> None:

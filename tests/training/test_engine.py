@@ -16,7 +16,9 @@ from lightning.fabric import Fabric
 from lightning.fabric.plugins import MixedPrecision
 
 from perception.checkpoint import load_checkpoint
+from perception.errors import ConfigError
 from tests.training.conftest import PHASES, lose_run_at, read_config, weights_of
+from training.average import average_of
 from training.configuration import TrainingConfig
 from training.data.batch import Batch
 from training.engine import Trainer
@@ -36,16 +38,75 @@ def test_phase_three_changes_no_bit_of_the_frozen_parts(config_file: Path, tmp_p
     assert earlier == load_checkpoint(joint / 'last.safetensors').provenance
 
 
+def test_a_phase_that_freezes_parts_goes_on_from_the_average(config_file: Path, tmp_path: Path) -> None:
+    kept = weights_of(train(read_config(config_file, '--phases', json.dumps(PHASES[:1]))))
+    for phase, learns in ((PHASES[1], False), (PHASES[2], True)):
+        options = ['--phases', json.dumps([PHASES[0], phase]), '--output', str(tmp_path / phase['name'])]
+        state = torch.load(train(read_config(config_file, *options)) / 'state.pt', weights_only=True)
+        assert not torch.equal(state['network']['encoder.stem.conv.weight'], kept['encoder.stem.conv.weight']) or learns
+        frozen = [name for name in kept if name.startswith('detection_head') != learns]
+        assert frozen
+        for name in frozen:
+            assert torch.equal(state['network'][name], kept[name]), name
+            assert torch.equal(state['average'][f'module.{name}'], kept[name]), name
+
+
+def test_an_average_of_what_stands_still_stands_still() -> None:
+    norm = torch.nn.BatchNorm2d(4)
+    for count in (1, 3, 6, 4998):
+        norm.num_batches_tracked.fill_(count)
+        average = average_of(norm, 0.9)
+        assert average is not None
+        for _ in range(3):
+            average.update_parameters(norm)
+        assert all(torch.equal(value, norm.state_dict()[name]) for name, value in average.module.state_dict().items())
+
+
+@pytest.mark.parametrize('clip_norm', [0, 1e-3])
+def test_the_norm_of_each_steps_gradient_is_written_down_as_it_was_before_clipping(
+    config_file: Path, monkeypatch: pytest.MonkeyPatch, clip_norm: float
+) -> None:
+    found: list[float] = []
+    clip = Fabric.clip_gradients
+
+    def noted(fabric: Fabric, module: torch.nn.Module, *rest: Any, **settings: Any) -> torch.Tensor | None:
+        gradients = [parameter.grad for parameter in module.parameters() if parameter.grad is not None]
+        found.append(float(torch.stack([gradient.square().sum() for gradient in gradients]).sum().sqrt()))
+        return clip(fabric, module, *rest, **settings)
+
+    monkeypatch.setattr(Fabric, 'clip_gradients', noted)
+    options = ['--phases', json.dumps(PHASES[1:]), '--log_every', '4', '--clip_norm', str(clip_norm)]
+    folder = train(read_config(config_file, *options))
+    records = [json.loads(line) for line in (folder / 'metrics.jsonl').read_text().splitlines()]
+    norms = [record['gradient_norms'] for record in records if 'losses' in record]
+    assert [len(part) for part in norms] == [3, 1, 3, 1, 2]
+    assert [norm for part in norms for norm in part] == pytest.approx(found, rel=1e-3)
+    assert min(found) > 1e-3
+
+
+def test_the_momentum_of_batch_norm_is_the_configurations(config_file: Path, tmp_path: Path) -> None:
+    found = {}
+    for momentum in (None, 0.1, 0.01):
+        options = [] if momentum is None else ['--batch_norm_momentum', str(momentum)]
+        options += ['--phases', json.dumps([{**PHASES[0], 'iterations': 1}]), '--output', str(tmp_path / f'{momentum}')]
+        found[momentum] = weights_of(train(read_config(config_file, *options)))
+    name = 'encoder.stem.norm.running_mean'
+    assert torch.equal(found[None][name], found[0.1][name]), "the default is PyTorch's"
+    torch.testing.assert_close(10 * found[0.01][name], found[0.1][name])
+    with pytest.raises(ConfigError, match='batch_norm_momentum'):
+        read_config(config_file, '--batch_norm_momentum', '0')
+
+
 def test_a_phase_may_crop_otherwise(config_file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     seen = []
-    take = Trainer._step
+    take = Trainer._losses
 
     def noted(trainer: Trainer, phase: Phase, *rest: Any) -> Any:
         batch = next(part for part in rest if isinstance(part, Batch))
         seen.append((phase.name, tuple(batch.images.shape[2:])))
         return take(trainer, phase, *rest)
 
-    monkeypatch.setattr(Trainer, '_step', noted)
+    monkeypatch.setattr(Trainer, '_losses', noted)
     phases = json.dumps([PHASES[0], {**PHASES[3], 'name': 'whole', 'crop_hw': [96, 192]}])
     train(read_config(config_file, '--transform.crop_hw', '[64, 96]', '--phases', phases))
     assert seen == [('joint', (64, 96))] * 3 + [('whole', (96, 192))] * 3
@@ -53,14 +114,14 @@ def test_a_phase_may_crop_otherwise(config_file: Path, monkeypatch: pytest.Monke
 
 def test_a_phase_may_draw_otherwise(config_file: Path, streets: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     seen: dict[str, set[bool]] = {}
-    take = Trainer._step
+    take = Trainer._losses
 
     def noted(trainer: Trainer, phase: Phase, *rest: Any) -> Any:
         batch = next(part for part in rest if isinstance(part, Batch))
         seen.setdefault(phase.name, set()).update(sample.boxes is None for sample in batch)
         return take(trainer, phase, *rest)
 
-    monkeypatch.setattr(Trainer, '_step', noted)
+    monkeypatch.setattr(Trainer, '_losses', noted)
     data = [{'name': 'cityscapes', 'root': str(streets), 'split': 'train', 'share': 1.0}]
     data.append({**data[0], 'share': 0.0, 'options': {'boxes': False}})
     phases = [
@@ -103,7 +164,7 @@ def test_a_run_that_is_lost_with_frozen_batch_norm_ends_the_same(config_file: Pa
 
 
 def test_a_head_that_does_not_run_stands_still_in_several_processes(config_file: Path, tmp_path: Path) -> None:
-    phases = json.dumps([{'name': 'masks', 'detect': False, 'iterations': 3, 'learning_rate': 1e-3}])
+    phases = json.dumps(PHASES[1:2])
     options = ['--config', str(config_file), '--phases', phases, '--average_decay', '0', '--accelerator', 'cpu']
     alone = train(read_config(config_file, *options[2:]))
     result = subprocess.run(
@@ -146,16 +207,15 @@ def test_broken_weights_replace_no_good_ones(
 
 def _spoil(monkeypatch: pytest.MonkeyPatch, step: int, weights: Callable[[Any], torch.Tensor]) -> None:
     """After a step, weights are no numbers."""
-    take = Trainer._step
+    note = Trainer._note
 
-    def spoiled(trainer: Trainer, *rest: Any) -> Any:
-        result = take(trainer, *rest)
+    def spoiled(trainer: Trainer, *rest: Any) -> None:
         if trainer.progress.step == step:
             with torch.no_grad():
                 weights(trainer).fill_(float('nan'))
-        return result
+        note(trainer, *rest)
 
-    monkeypatch.setattr(Trainer, '_step', spoiled)
+    monkeypatch.setattr(Trainer, '_note', spoiled)
 
 
 def test_a_validation_that_is_not_finite_says_where(

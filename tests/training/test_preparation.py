@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import json
+import re
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -22,10 +24,12 @@ from tests.conftest import TINY_CONFIG
 from tests.training.conftest import PHASES, lose_run_at, read_config
 from tests.training.data.drawn_layouts import DRAWERS
 from training.configuration import TrainingConfig
+from training.data.cache import CachedDataset
+from training.data.dataset import SceneDataset
 from training.data.sample import Sample
-from training.data.transforms import TrainTransformConfig
-from training.objects import require_objects
-from training.preparation import _images_of, prepare_validation
+from training.distributed import build_fabric
+from training.phases import Phase
+from training.preparation import _images_of, prepare_datasets, prepare_start, prepare_validation, restore_start
 from training.rehearsal import rehearse
 from training.staged_train import train
 
@@ -36,6 +40,50 @@ def test_masks_alone_train_with_the_anchors_of_the_preset(config_file: Path) -> 
     network = load_checkpoint(train(masks_only) / 'last.safetensors').network
     preset = build_network('interdependent', CITYSCAPES_11_3, TINY_CONFIG, config.input_spec)
     assert torch.equal(network.anchors_wh, preset.anchors_wh)
+
+
+class Boxes(SceneDataset):
+    """So many images with so many boxes each, all about one size, without masks."""
+
+    labels = CITYSCAPES_11_3
+
+    def __init__(self, images: int, boxes: int, side: float) -> None:
+        self.images, self.boxes, self.side, self.name = images, boxes, side, f'boxes of {side}'
+
+    def __len__(self) -> int:
+        return self.images
+
+    def __getitem__(self, index: int) -> Sample:
+        generator = torch.Generator().manual_seed(index)
+        sides = self.side * (0.5 + torch.rand(self.boxes, 2, generator=generator))
+        return Sample(
+            image=torch.zeros(3, 96, 192, dtype=torch.uint8),
+            boxes=torch.cat((torch.zeros_like(sides), sides), dim=1),
+            labels=torch.zeros(self.boxes, dtype=torch.int64),
+        )
+
+    def fingerprint(self) -> str:
+        return self.name
+
+
+def test_anchors_are_those_of_the_boxes_that_are_drawn(config_file: Path) -> None:
+    crowds, cars = Boxes(50, 30, side=6), Boxes(10, 1, side=60)
+
+    def small_anchors(shares: tuple[float | None, float | None], *phases: Phase) -> int:
+        config = read_config(config_file)
+        data = tuple(replace(config.data[0], share=share) for share in shares)
+        start = prepare_start(replace(config, data=data, phases=phases), [crowds, cars], None)
+        return sum(width < 20 for width, _ in start.network.config.anchors_wh)
+
+    joint = Phase(name='joint', iterations=100, learning_rate=1e-3)
+    by_count = small_anchors((None, None), joint)
+    assert by_count >= small_anchors((0.5, 0.5), joint) > small_anchors((0.02, 0.98), joint)
+    assert small_anchors((0.0, 1.0), joint) == 0
+    # Phases with shares of their own: all that learn boxes, by their length; not those that do not.
+    masks = Phase(**{**PHASES[1], 'shares': (1, 0), 'iterations': 10**6})
+    late = replace(joint, shares=(0.02, 0.98), iterations=900)
+    assert small_anchors((0.5, 0.5), masks, late) == small_anchors((0.02, 0.98), late)
+    assert small_anchors((0.5, 0.5), masks) == small_anchors((1, 0), joint) == 9
 
 
 def test_as_many_anchors_are_found_as_the_network_has(config_file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -60,6 +108,77 @@ def test_data_without_annotation_is_refused(config_file: Path, streets: Path, tm
     ):
         with pytest.raises(ConfigError, match=message):
             train(replace(config, data=(replace(config.data[0], name=name, root=str(roots[name])),)))
+
+
+def test_training_data_is_read_once_before_the_first_step(
+    config_file: Path, streets: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = read_config(config_file, '--criterion.segmentation.class_weights', 'balanced')
+    fabric = build_fabric(config)
+    read: list[int] = []
+    get = CachedDataset.__getitem__
+    monkeypatch.setattr(CachedDataset, '__getitem__', lambda self, index: read.append(index) or get(self, index))
+    datasets = prepare_datasets(config, fabric, None, None)
+    start = prepare_start(config, datasets, None)
+    restore_start(config, datasets, start.state())
+    assert read == list(range(8))
+
+
+def _boxes_alone(root: Path, boxes: list[list[float]]) -> str:
+    """A data set of two photos with those boxes each, as the option --data takes it."""
+    images = [{'id': number, 'file_name': f'{number}.png', 'height': 60, 'width': 80} for number in (1, 2)]
+    (root / 'train2017').mkdir(parents=True)
+    for image in images:
+        cv2.imwrite(str(root / 'train2017' / image['file_name']), np.full((60, 80, 3), 99, np.uint8))
+    annotations = [
+        {'id': place, 'image_id': image['id'], 'category_id': 1, 'bbox': box, 'area': 1, 'iscrowd': 0}
+        for place, (image, box) in enumerate(itertools.product(images, boxes), start=1)
+    ]
+    values = {'images': images, 'annotations': annotations, 'categories': [{'id': 1, 'name': 'car'}]}
+    (root / 'instances.json').write_text(json.dumps(values))
+    return json.dumps(
+        [
+            {
+                'name': 'coco',
+                'root': str(root),
+                'options': {'annotations': 'instances.json', 'classes': {'car': 'car/truck/bus'}},
+            }
+        ]
+    )
+
+
+@pytest.mark.parametrize(
+    ('boxes', 'said'),
+    [
+        ([], 'coco-train: the box annotation of 2 images holds not one object'),
+        (
+            [[3, 3, 0.4, 20], [9, 9, 12, 0.5]],
+            'coco-train: all 4 boxes have a side below transform.min_box_side_px, 2, at',
+        ),
+    ],
+)
+def test_boxes_that_teach_no_object_are_told_before_training(
+    config_file: Path,
+    streets: Path,
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+    boxes: list[list[float]],
+    said: str,
+) -> None:
+    data = _boxes_alone(tmp_path / 'photos', boxes)
+    config = read_config(config_file, '--data', data, '--anchors', 'preset')
+    with pytest.raises(ConfigError, match=f"'joint' has nothing to learn: its data has nothing .{re.escape(said)}"):
+        prepare_datasets(config, build_fabric(config), None, None)
+    caplog.clear()
+    # Beside other data they are images of background, which may be meant.
+    beside = json.dumps([*json.loads(data), {'name': 'cityscapes', 'root': str(streets)}])
+    config = read_config(config_file, '--data', beside)
+    assert len(prepare_datasets(config, build_fabric(config), None, None)) == 2
+    assert said in caplog.text
+    phases = json.dumps([{**PHASES[2], 'shares': [1, 0]}])
+    config = read_config(config_file, '--data', beside, '--phases', phases)
+    with pytest.raises(ConfigError, match=f"'detection' has nothing to learn: .*{re.escape(said)}"):
+        prepare_datasets(config, build_fabric(config), None, None)
 
 
 def test_another_network_or_size_is_no_start(config_file: Path, tmp_path: Path) -> None:
@@ -133,37 +252,3 @@ def test_validation_on_what_is_trained_on_is_told(
     around = f'{streets}/../{streets.name}'
     prepare_validation(replace(config, validation=(replace(config.data[0], root=around),)))
     assert 'cityscapes-train is trained on and validated on' in caplog.text
-
-
-def test_without_an_object_to_learn_from_training_does_not_begin(config_file: Path, tmp_path: Path) -> None:
-    root = tmp_path / 'boxes'
-    DRAWERS['driving_boxes'](root)
-    file = root / 'train.json'
-    whole = json.loads(file.read_text())
-    config = read_config(config_file, '--phases', json.dumps(PHASES[:1]))
-    config = replace(config, data=(replace(config.data[0], name='driving_boxes', root=str(root)),), validation=())
-    file.write_text(json.dumps({**whole, 'annotations': []}))
-    with pytest.raises(ConfigError, match=r'no object to learn from. driving_boxes-train .* not one in all of its 3'):
-        train(config)
-    for entry in whole['annotations']:
-        entry['bbox'] = [10, 10, 0.2, 0.2]
-    file.write_text(json.dumps(whole))
-    with pytest.raises(ConfigError, match=r'All boxes of driving_boxes-train are dropped.*min_box_side_px is 2\.'):
-        train(config)
-
-
-def test_one_data_set_of_several_may_be_without_objects(caplog: pytest.LogCaptureFixture) -> None:
-    class Photos(list[Sample]):
-        name = 'photos'
-
-    def photo(*boxes: tuple[float, ...]) -> Sample:
-        return Sample(image=torch.zeros(3, 8, 8, dtype=torch.uint8), boxes=torch.tensor(boxes).reshape(-1, 4))
-
-    transform = TrainTransformConfig(scale=(1.0, 1.5), min_box_side_px=3.0)
-    some, empty = Photos([photo(), photo((0, 0, 2, 8))]), Photos([photo(), photo()])
-    require_objects([some], transform)
-    assert caplog.text == ''
-    require_objects([empty, some], transform)
-    assert 'photos is annotated with boxes, and there is not one in all of its 2 images' in caplog.text
-    with pytest.raises(ConfigError, match='All boxes of photos are dropped'):
-        require_objects([Photos([photo((0, 0, 1.9, 8))]), empty], transform)

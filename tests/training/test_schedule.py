@@ -1,4 +1,4 @@
-"""The learning rate's course, at the fact sheet's values and at the seams."""
+"""The learning rate's course, at the values of docs/decisions.md#the-schedule and at the seams."""
 
 import pytest
 
@@ -34,17 +34,6 @@ def test_low_rates_are_not_held_up_by_the_end() -> None:
     assert min(rates(ScheduleConfig(cycle=1000), 1000, initial=1e-4)) < 2e-6
 
 
-def test_tensorflow_cycle_peaks_fall() -> None:
-    config = ScheduleConfig(kind='tf_cycle', cycle=100, end=0.0)
-    course = rates(config, 300)
-    assert course[0] == 1e-3
-    assert course[50] == pytest.approx(1e-3 * 0.5**0.9)
-    assert course[100] == 0
-    # decay steps stretch to the next multiple: after a restart the decay is 1/2 done, then 2/3.
-    assert course[101] == pytest.approx(1e-3 * (1 - 101 / 200) ** 0.9)
-    assert course[201] == pytest.approx(1e-3 * (1 - 201 / 300) ** 0.9)
-
-
 def test_one_cycle_rises_then_falls_without_restart() -> None:
     course = rates(ScheduleConfig(kind='one_cycle', warm_up=0.2, cycle=10), 100)
     assert course[:20] == sorted(course[:20])
@@ -56,7 +45,7 @@ def test_one_cycle_rises_then_falls_without_restart() -> None:
 
 
 @pytest.mark.parametrize('iterations', [1, 2, 7])
-@pytest.mark.parametrize('kind', ['poly_restarts', 'tf_cycle', 'one_cycle'])
+@pytest.mark.parametrize('kind', ['poly_restarts', 'one_cycle'])
 def test_every_rate_lies_between_end_and_full(kind: str, iterations: int) -> None:
     for warm_up in (0.0, 0.5, 0.99):
         course = rates(ScheduleConfig(kind=kind, cycle=3, warm_up=warm_up), iterations)  # type: ignore[arg-type]

@@ -1,4 +1,4 @@
-"""The mask loss against plain loops and closed forms, and its options for thin and rare classes."""
+"""The mask loss against plain loops and PyTorch, and its weights for thin and rare classes."""
 
 import math
 
@@ -10,9 +10,6 @@ from torch.nn import functional as F
 from perception.errors import ConfigError
 from training.segmentation_loss import (
     SegmentationLossConfig,
-    count_learned_pixels,
-    count_pixels,
-    dice_losses,
     resolve_class_weights,
     segmentation_names,
     segmentation_terms,
@@ -45,15 +42,8 @@ def pixel_losses(logits: Tensor, target: Tensor, weights: tuple[float, ...] = (1
 
 
 def compute(outputs: list[Tensor], target: Tensor, config: SegmentationLossConfig) -> dict[str, Tensor]:
-    pixels = count_learned_pixels(target, config.hard_share).sum()
-    return segmentation_terms(
-        outputs,
-        range(len(target)),
-        target,
-        config,
-        per_pixel=1 / pixels.double(),
-        per_image=torch.tensor(1 / len(target)),
-    )
+    pixels = (target != 255).sum()
+    return segmentation_terms(outputs, range(len(target)), target, config, per_pixel=1 / pixels.double())
 
 
 def test_published_loss_is_the_pixel_mean_of_three_outputs() -> None:
@@ -85,57 +75,17 @@ def test_class_weights_multiply_pixels_and_leave_the_divisor() -> None:
     assert terms['segmentation'].item() == pytest.approx(sum(map(sum, losses)) / sum(map(len, losses)))
 
 
-def test_hard_share_takes_the_largest_losses_of_each_image() -> None:
-    outputs, target = draw(outputs=1)
-    hardest = []
-    for losses in pixel_losses(outputs[0], target):
-        hardest += sorted(losses, reverse=True)[: math.ceil(0.3 * len(losses))]
-    terms = compute(outputs, target, SegmentationLossConfig(hard_share=0.3))
-    assert count_learned_pixels(target, 0.3).sum() == len(hardest)
-    assert terms['segmentation'].item() == pytest.approx(sum(hardest) / len(hardest))
-
-
-def test_dice_in_closed_form() -> None:
-    # Two pixels of class 0 and one of class 1, all at probability 1/2; the last pixel is unlabelled.
-    logits = torch.zeros(1, 2, 1, 4)
-    target = torch.tensor([[[0, 0, 1, 255]]], dtype=torch.uint8)
-    dice0, dice1 = 2 * 1 / (1.5 + 2), 2 * 0.5 / (1.5 + 1)
-    assert dice_losses(logits, target).tolist() == pytest.approx([1 - (dice0 + dice1) / 2])
-
-
-def test_dice_counts_a_class_of_one_pixel_as_much_as_a_large_one() -> None:
-    target = torch.zeros(2, 8, 8, dtype=torch.uint8)
-    target[:, 4, 4] = 1
-    logits = torch.zeros(2, 3, 8, 8)
-    logits[:, 0] = 20.0
-    logits[0, :, 4, 4] = torch.tensor([0.0, 20.0, 0.0])  # the second image misses the pixel
-    found, missed = dice_losses(logits, target).tolist()
-    assert found == pytest.approx(0, abs=1e-4)
-    assert missed == pytest.approx(0.5, abs=0.01)
-
-
-def test_dice_is_a_term_of_its_own_weight() -> None:
-    outputs, target = draw(outputs=1)
-    terms = compute(outputs, target, SegmentationLossConfig(dice_weight=0.7))
-    assert terms['segmentation_dice'].item() == pytest.approx(dice_losses(outputs[0], target).mean().item())
-    expected = terms['segmentation_main'] + 0.7 * terms['segmentation_dice']
-    torch.testing.assert_close(terms['segmentation'], expected)
-
-
 def test_a_mask_without_labels_gives_zero_and_finite_gradients() -> None:
     logits = torch.randn(1, CLASSES, 4, 4, requires_grad=True)
     target = torch.full((1, 4, 4), 255, dtype=torch.uint8)
-    config = SegmentationLossConfig(dice_weight=1.0, hard_share=0.5)
-    terms = segmentation_terms([logits], [0], target, config, per_pixel=torch.tensor(1.0), per_image=torch.tensor(1.0))
+    terms = segmentation_terms([logits], [0], target, SegmentationLossConfig(), per_pixel=torch.tensor(1.0))
     terms['segmentation'].backward()
     assert terms['segmentation'] == 0
     assert logits.grad is not None
     assert (logits.grad == 0).all()
 
 
-@pytest.mark.parametrize(
-    'options', [{}, {'hard_share': 0.5}, {'dice_weight': 1.0}, {'class_weights': (1.0, 2.0, 3.0, 4.0)}]
-)
+@pytest.mark.parametrize('options', [{}, {'class_weights': (1.0, 2.0, 3.0, 4.0)}])
 def test_gradients_are_those_of_finite_differences(options: dict[str, object]) -> None:
     (logits,), target = draw(images=1, outputs=1)
     config = SegmentationLossConfig(**options)  # type: ignore[arg-type]
@@ -159,7 +109,7 @@ def test_loss_and_gradient_are_those_of_pytorch(
         for hw in ((8, 12), (4, 6), (1, 2))
     ]
     one = torch.ones((), dtype=dtype)
-    found = segmentation_terms(outputs, rows, target, config, per_pixel=one / 3, per_image=one)
+    found = segmentation_terms(outputs, rows, target, config, per_pixel=one / 3)
     found['segmentation'].backward()
     gradients = [output.grad for output in outputs]
 
@@ -207,11 +157,6 @@ def test_far_apart_logits_keep_their_loss_finite() -> None:
     assert logits.grad.flatten().tolist() == [1, -1]
 
 
-def test_pixels_are_counted_without_the_unlabelled() -> None:
-    masks = [torch.tensor([[0, 1, 255]], dtype=torch.uint8), torch.tensor([[1], [3]], dtype=torch.uint8)]
-    assert count_pixels(masks, CLASSES).tolist() == [1, 2, 0, 1]
-
-
 def test_balanced_weights_keep_the_scale_of_the_loss() -> None:
     counts = torch.tensor([10_000, 2_500, 100, 1, 0])
     config = SegmentationLossConfig(class_weights='balanced', balance_limit=20.0)
@@ -240,10 +185,8 @@ def test_weights_that_do_not_fit_are_refused() -> None:
         {'class_weights': 'equal'},
         {'class_weights': (1.0, -2.0)},
         {'auxiliary_weights': (0.6, -0.5)},
-        {'dice_weight': -1.0},
-        {'dice_weight': math.nan},
         {'balance_power': -1.0},
-        {'hard_share': 0.0},
+        {'balance_power': math.nan},
         {'balance_limit': 0.5},
     ],
 )

@@ -13,6 +13,7 @@ import sys
 import time
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -80,6 +81,7 @@ def test_run_folder_and_checkpoint_describe_the_run(config_file: Path, capsys: p
         'best.safetensors',
     }
     checkpoint = load_checkpoint(folder / 'last.safetensors')
+    assert _sizes(checkpoint.provenance) == [list(checkpoint.network.input_spec.image_hw)] == [[96, 192]]
     assert checkpoint.provenance['phase'] == 'fine_tuning'
     assert checkpoint.provenance['step'] == checkpoint.provenance['of'] == 13
     assert set(checkpoint.provenance['validation']) >= {'mean_iou', 'sum'}
@@ -99,6 +101,15 @@ def test_run_folder_and_checkpoint_describe_the_run(config_file: Path, capsys: p
     train(config, resume=True)
     assert 'All 13 steps were taken before; nothing is left to do.' in capsys.readouterr().out
 
+    written = (folder / 'config.yaml').read_text()
+    (folder / 'config.yaml').write_text(re.sub('  learning_rate: .*\n', '\\g<0>  detect: true\n', written))
+    said = (
+        r'another version, with other settings \(phases.detect\)\. .*environment.json.*--start_from .*last.safetensors'
+    )
+    with pytest.raises(ConfigError, match=said):
+        train(config, resume=True)
+    (folder / 'config.yaml').write_text(written)
+
     (folder / 'state.pt').unlink()
     with pytest.raises(TrainingError, match=r'state.pt is gone.*--start_from .*last.safetensors'):
         train(config, resume=True)
@@ -108,6 +119,14 @@ def test_run_folder_and_checkpoint_describe_the_run(config_file: Path, capsys: p
     (folder / 'config.yaml').write_bytes(b'')
     with pytest.raises(ConfigError, match='holds no configuration'):
         train(config, resume=True)
+
+
+def _sizes(provenance: Any) -> list[list[int]]:
+    """All that provenance says of the size of the network's input, at any depth."""
+    if not isinstance(provenance, dict):
+        return []
+    here = [provenance['image_hw']] if 'image_hw' in provenance else []
+    return here + [size for value in provenance.values() for size in _sizes(value)]
 
 
 @pytest.mark.parametrize(('processes', 'to_all'), [(1, True), (2, False), (2, True)])

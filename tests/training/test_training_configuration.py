@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
+import yaml
 
 from perception.errors import ConfigError
 from training.configuration import parse_arguments
@@ -62,6 +64,29 @@ def test_a_key_that_means_nothing_is_told_with_its_place(config_file: Path, befo
     for words in (['--config', str(config_file)], [f'--config={config_file}']):
         with pytest.raises(ConfigError, match=f'{config_file}{said}'):
             parse_arguments(words)
+
+
+@pytest.mark.parametrize(
+    ('option', 'value', 'said'),
+    [
+        ('phases', '[{"name": "x", "detect": false}]', r"phases\[0\]: .*'detect': .*detection_head is among trains"),
+        ('phases', '[{"name": "x", "segment": true}]', "'segment': .*mask_head is among trains"),
+        ('transform', '{"image_hw": [96, 192]}', "transform: .*'image_hw': the size is image_hw of the run"),
+        ('transform.image_hw', '[96, 192]', "transform: .*'image_hw': the size is image_hw of the run"),
+        ('transform.hue', '0.1', "'hue': no run used it"),
+        ('criterion', '{"segmentation": {"dice_weight": 0.5}}', "segmentation: .*'dice_weight': no run used it"),
+    ],
+)
+def test_a_key_of_earlier_versions_is_told_with_what_became_of_it(
+    config_file: Path, option: str, value: str, said: str
+) -> None:
+    for words in ([f'--{option}', value], [f'--{option}={value}']):
+        with pytest.raises(ConfigError, match=f'command line.*{said}'):
+            parse_arguments(['--config', str(config_file), *words])
+    values = yaml.safe_load(config_file.read_text()) | {option: json.loads(value)}
+    config_file.write_text(yaml.safe_dump(values))
+    with pytest.raises(ConfigError, match=f'{config_file}.*{said}'):
+        parse_arguments(['--config', str(config_file)])
 
 
 def test_a_file_may_name_fields_in_dots(config_file: Path) -> None:

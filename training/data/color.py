@@ -1,44 +1,31 @@
 """Photometric augmentation as one 3x4 matrix on RGB.
 
 Brightness, contrast and saturation as torchvision's v2 transforms define them, in this order, are linear in a pixel's
-colour (contrast given the image's mean grey). Hue is a turn about the grey axis that keeps luma: near
-torchvision's turn in HSV, and linear as well. One matrix costs a hundredth of the four transforms and rounds once.
+colour (contrast given the image's mean grey). One matrix costs a hundredth of the three transforms and rounds once.
 
 Shape letters: H W rows and columns.
 """
 
 from __future__ import annotations
 
-import math
-
 import cv2
 import numpy as np
 
 _LUMA = np.array([0.2989, 0.587, 0.114])
 _TO_LUMA = np.tile(_LUMA / _LUMA.sum(), (3, 1))
-_TO_YIQ = np.array([[0.2989, 0.587, 0.114], [0.596, -0.274, -0.322], [0.211, -0.523, 0.312]])
-_TO_YIQ[0] /= _LUMA.sum()
-_TO_YIQ[1:] -= _TO_YIQ[1:].mean(axis=1, keepdims=True)  # so that grey stays grey to the last digit
 
 
-def color_matrix(
-    mean_rgb: np.ndarray, *, brightness: float, contrast: float, saturation: float, hue: float
-) -> np.ndarray:
+def color_matrix(mean_rgb: np.ndarray, *, brightness: float, contrast: float, saturation: float) -> np.ndarray:
     """The (3, 4) matrix of a change of colour.
 
     Args:
         mean_rgb: (3,) mean colour of the image in 0..255.
         brightness, contrast, saturation: Factors; 1 changes nothing.
-        hue: Turn in parts of the full circle; 0 changes nothing.
     """
     mean_grey = brightness * float(_TO_LUMA[0] @ mean_rgb)
     linear = brightness * contrast * (saturation * np.eye(3) + (1 - saturation) * _TO_LUMA)
-    # Contrast moves towards grey, which neither saturation nor hue changes.
+    # Contrast moves towards grey, which saturation does not change.
     offset = np.full(3, (1 - contrast) * mean_grey)
-    if hue:
-        cosine, sine = math.cos(2 * math.pi * hue), math.sin(2 * math.pi * hue)
-        turn = np.array([[1, 0, 0], [0, cosine, sine], [0, -sine, cosine]])
-        linear = np.linalg.solve(_TO_YIQ, turn @ _TO_YIQ) @ linear
     return np.column_stack((linear, offset)).astype(np.float32)
 
 

@@ -7,15 +7,19 @@ import inspect
 import json
 import os
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import cached_property
 from pathlib import Path
 
+import torch
+from torch import Tensor
 from torch.utils.data import Dataset
 
 import perception.image_messages
 import perception.truth
 from perception.interfaces import LabelSpace
 from training.data.sample import Sample
+from training.data.survey import Survey, take_survey
 
 _READING = (
     Path(__file__).with_name('files.py'),
@@ -47,9 +51,19 @@ class SceneDataset(Dataset[Sample], ABC):
     def __iter__(self) -> Iterator[Sample]:
         return (self[index] for index in range(len(self)))
 
+    @cached_property
+    def survey(self) -> Survey:
+        """What all samples are annotated with; they are read at the first asking."""
+        return take_survey(self, len(self.labels.segmentation))
+
     @abstractmethod
     def fingerprint(self) -> str:
         """A hexadecimal digest that changes whenever the samples may have changed."""
+
+
+def sum_pixels(datasets: Sequence[SceneDataset]) -> Tensor:
+    """Pixels of each class in the masks of all data sets (C,) int64, for balanced class weights."""
+    return torch.stack([dataset.survey.pixels for dataset in datasets]).sum(dim=0)
 
 
 def fingerprint_files(reader: SceneDataset, root: Path, settings: Mapping[str, object], files: Iterable[Path]) -> str:

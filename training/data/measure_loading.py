@@ -58,18 +58,17 @@ def measure(
         cache_folder: For the caches.
     """
     cached = prepare_cache(dataset, image_hw, cache_folder, workers=1)
-    geometric = TrainTransform(TrainTransformConfig(image_hw=image_hw))
+    geometric = TrainTransform(TrainTransformConfig(), image_hw)
     full = TrainTransform(
         TrainTransformConfig(
-            image_hw=image_hw,
             scale=(0.75, 2.0),
             brightness=0.2,
             contrast=0.2,
             saturation=0.2,
-            hue=0.03,
             focus_probability=0.5,
             focus_classes=(1, 2, 6, 9),
-        )
+        ),
+        image_hw,
     )
     count = len(dataset)
     return {

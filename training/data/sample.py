@@ -38,7 +38,7 @@ class Sample:
     """Where it came from, for error messages and pictures."""
 
 
-def send(annotation: Tensor, device: torch.device) -> Tensor:
+def send(annotation: Tensor, device: torch.device | str) -> Tensor:
     """An annotation, or what was found in it, on the device of a network, which does not have to wait for it."""
     return annotation.to(device, non_blocking=True)
 

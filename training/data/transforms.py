@@ -29,33 +29,27 @@ class TrainTransformConfig:
     """What TrainTransform does; the defaults are the paper's.
 
     Attributes:
-        image_hw: Height and width of the network input, at which an enlargement of 1 shows the whole image.
-        crop_hw: Height and width of the result; (0, 0): as ``image_hw``. A smaller crop costs less for each step and
-            shows a part of the image, at the size that it has in the whole one.
+        crop_hw: Height and width of the result; (0, 0): as the network input. A smaller crop costs less for each step
+            and shows a part of the image, at the size that it has in the whole one.
         scale: Range of the enlargement; needs padding where the image is then smaller than the crop.
         flip_probability: Of a horizontal flip.
         brightness, contrast, saturation: Largest change of the factor from 1.
-        hue: Largest turn of the colour circle, at most 0.5.
         focus_probability: Of a crop that is laid around a rare class, where the sample has one.
         focus_classes: Segmentation classes to lay it around: one that the mask has, then one of its pixels. Samples
             without a mask take one of their boxes.
-        min_box_side_px: Boxes with a shorter side after clipping are dropped.
-        ignore_dropped: Whether dropped boxes become ignore boxes; the paper makes them background.
+        min_box_side_px: Boxes with a shorter side after clipping are dropped; the paper makes them background.
         padding_rgb: Colour of the canvas, before the change of colour; the mean that the networks subtract.
     """
 
-    image_hw: tuple[int, int] = (384, 768)
     crop_hw: tuple[int, int] = (0, 0)
     scale: tuple[float, float] = (1.0, 1.5)
     flip_probability: float = 0.5
     brightness: float = 0.0
     contrast: float = 0.0
     saturation: float = 0.0
-    hue: float = 0.0
     focus_probability: float = 0.0
     focus_classes: tuple[int, ...] = ()
     min_box_side_px: float = 2.0
-    ignore_dropped: bool = False
     padding_rgb: tuple[float, float, float] = (123.675, 116.28, 103.53)
 
     def __post_init__(self) -> None:
@@ -67,8 +61,8 @@ class TrainTransformConfig:
         low, high = self.scale
         probabilities = (self.flip_probability, self.focus_probability)
         changes = (self.brightness, self.contrast, self.saturation)
-        if min(self.image_hw) < 1 or not 0 < low <= high:
-            raise ConfigError(f'image_hw {self.image_hw} must be positive and scale {self.scale} be 0 < low <= high.')
+        if not 0 < low <= high:
+            raise ConfigError(f'scale must be 0 < low <= high; got {self.scale}.')
         if any(self.crop_hw) and min(self.crop_hw) < 1:
             raise ConfigError(
                 f'crop_hw must be two positive sides, or 0 and 0 for the whole input; got {self.crop_hw}.'
@@ -77,15 +71,8 @@ class TrainTransformConfig:
             raise ConfigError(f'flip_probability and focus_probability must lie in 0..1; got {probabilities}.')
         if not all(0 <= index < UNLABELLED for index in self.focus_classes):
             raise ConfigError(f'focus_classes: expected ids of 0 to {UNLABELLED - 1}, got {self.focus_classes}.')
-        if not all(0 <= change <= 1 for change in changes) or not 0 <= self.hue <= 0.5:
-            raise ConfigError(
-                f'brightness, contrast and saturation must lie in 0..1, hue in 0..0.5; got {changes} and {self.hue}.'
-            )
-
-    @property
-    def result_hw(self) -> tuple[int, int]:
-        """Height and width of what the transform returns."""
-        return self.crop_hw if any(self.crop_hw) else self.image_hw
+        if not all(0 <= change <= 1 for change in changes):
+            raise ConfigError(f'brightness, contrast and saturation must lie in 0..1; got {changes}.')
 
 
 @dataclass(frozen=True)
@@ -99,14 +86,20 @@ class View:
 
 
 class TrainTransform:
-    """``transform(sample, generator)`` gives an augmented sample at network size; pickles, holds no state."""
+    """``transform(sample, generator)`` gives an augmented sample; pickles, holds no state.
 
-    def __init__(self, config: TrainTransformConfig) -> None:
-        self.config = config
+    Args:
+        config: What it does.
+        image_hw: Height and width of the network input, at which an enlargement of 1 shows the whole image.
+    """
+
+    def __init__(self, config: TrainTransformConfig, image_hw: tuple[int, int]) -> None:
+        self.config, self.image_hw = config, image_hw
+        self.result_hw = config.crop_hw if any(config.crop_hw) else image_hw
 
     def __call__(self, sample: Sample, generator: torch.Generator) -> Sample:
         view = self._choose_view(sample, generator)
-        sample = show_view(sample, view, self.config)
+        sample = show_view(sample, view, self.result_hw, self.config)
         if _uniform(0, 1, generator) < self.config.flip_probability:
             sample = flip(sample)
         return self._change_color(sample, generator)
@@ -116,7 +109,7 @@ class TrainTransform:
         scale = _uniform(*self.config.scale, generator)
         view_hw = [
             max(1, round(side * shown / (whole * scale)))
-            for side, shown, whole in zip((height, width), self.config.result_hw, self.config.image_hw, strict=True)
+            for side, shown, whole in zip((height, width), self.result_hw, self.image_hw, strict=True)
         ]
         focus = None
         if self.config.focus_probability and _uniform(0, 1, generator) < self.config.focus_probability:
@@ -145,7 +138,7 @@ class TrainTransform:
 
     def _change_color(self, sample: Sample, generator: torch.Generator) -> Sample:
         config = self.config
-        if not (config.brightness or config.contrast or config.saturation or config.hue):
+        if not (config.brightness or config.contrast or config.saturation):
             return sample
         image_rgb = sample.image.permute(1, 2, 0).numpy()
         factors = {
@@ -156,33 +149,31 @@ class TrainTransform:
                 ('saturation', config.saturation),
             )
         }
-        matrix = color_matrix(mean_color(image_rgb), hue=_uniform(-config.hue, config.hue, generator), **factors)
+        matrix = color_matrix(mean_color(image_rgb), **factors)
         return replace(sample, image=torch.from_numpy(apply_color_matrix(image_rgb, matrix)).permute(2, 0, 1))
 
 
-def show_view(sample: Sample, view: View, config: TrainTransformConfig) -> Sample:
-    """Cut a view out of a sample, at network size.
+def show_view(sample: Sample, view: View, result_hw: tuple[int, int], config: TrainTransformConfig) -> Sample:
+    """Cut a view out of a sample.
 
     A box stays if its centre lies in the view and, clipped, its sides are long enough.
 
     Args:
         sample: (H, W).
         view: In the sample's pixels.
-        config: Gives the size, the padding, and what becomes of boxes.
+        result_hw: Height and width that it gets.
+        config: Gives the padding, and the shortest side of a box.
     """
-    placement = _place(view, (sample.image.shape[1], sample.image.shape[2]), config.result_hw)
-    ignored = placement.move_boxes(sample.ignore_boxes)
+    placement = _place(view, (sample.image.shape[1], sample.image.shape[2]), result_hw)
     boxes, labels, mask = sample.boxes, sample.labels, sample.mask
     if boxes is not None and labels is not None:
         whole = placement.move_boxes(boxes)
-        boxes = _clip(whole, config.result_hw)
+        boxes = _clip(whole, result_hw)
         centre = (whole[:, :2] + whole[:, 2:]) / 2  # (N, 2); of the whole object, so taken before clipping
-        inside = ((centre >= 0) & (centre < torch.tensor(config.result_hw[::-1]))).all(1)
+        inside = ((centre >= 0) & (centre < torch.tensor(result_hw[::-1]))).all(1)
         stays = inside & (_sides(boxes) >= config.min_box_side_px).all(1)
-        if config.ignore_dropped:
-            ignored = torch.cat((ignored, boxes[~stays]))
         boxes, labels = boxes[stays], labels[stays]
-    ignored = _clip(ignored, config.result_hw)
+    ignored = _clip(placement.move_boxes(sample.ignore_boxes), result_hw)
     if mask is not None:
         # As an image, because v2 resizes masks by the pixel before, which shifts thin things against the image.
         mask = placement.move_picture(mask[None], (UNLABELLED,), InterpolationMode.NEAREST_EXACT)[0]

@@ -19,14 +19,23 @@ def config_to_dict(config: Any) -> dict[str, Any]:
 def override_config(base: Config, overrides: Mapping[str, Any]) -> Config:
     """A copy of base with some fields replaced by values read from YAML or JSON; lists become tuples.
 
+    A class may name, in ``removed``, fields that it had, each with the one value that is left of its choices; files
+    that hold this value still say what they said.
+
     Raises:
         ConfigError: If a key is unknown, a value has another type than the field, or the dataclass refuses it.
     """
     known: list[str] = [field.name for field in fields(base)]  # type: ignore[arg-type]
-    for key in overrides:
-        if key not in known:
+    removed: Mapping[str, object] = getattr(base, 'removed', {})
+    for key, value in overrides.items():
+        if key in removed and value != removed[key]:
+            raise ConfigError(
+                f'{type(base).__name__} no longer has the choice {key!r}: {removed[key]!r} is all that is left of it, '
+                f'got {value!r}. Take the version that the file was written with.'
+            )
+        if key not in known and key not in removed:
             raise ConfigError(f'{type(base).__name__} has no field {key!r}; {nearest(str(key), known)}')
-    typed = {key: _like(getattr(base, key), value, key) for key, value in overrides.items()}
+    typed = {key: _like(getattr(base, key), value, key) for key, value in overrides.items() if key not in removed}
     return replace(base, **typed)  # type: ignore[type-var]
 
 

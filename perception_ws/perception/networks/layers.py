@@ -7,14 +7,11 @@ from __future__ import annotations
 
 import math
 from collections import OrderedDict
-from typing import Literal
 
 import torch
 from torch import Tensor, nn
 
 from perception.errors import ShapeError
-
-DropoutKind = Literal['element', 'channel']
 
 
 class InputNormalization(nn.Module):
@@ -67,11 +64,6 @@ def deconv_norm(in_width: int, out_width: int, factor: int, *, norm: bool = True
     if norm:
         layers['norm'] = nn.BatchNorm2d(out_width)
     return nn.Sequential(layers)
-
-
-def dropout(probability: float, kind: DropoutKind) -> nn.Module:
-    """Dropout of single elements or of whole channels."""
-    return nn.Dropout(probability) if kind == 'element' else nn.Dropout2d(probability)
 
 
 def initialize_he(root: nn.Module) -> None:

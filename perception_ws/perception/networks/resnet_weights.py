@@ -1,7 +1,8 @@
 """ImageNet weights of an ordinary ResNet-50 for encoders that are made of the same layers.
 
 Files in torchvision's naming are read (timm's ResNet-50 has the same names). A network takes part by giving its encoder
-a method ``imagenet_counterparts()`` that yields its layers with the layers they can start from.
+a method ``imagenet_counterparts()`` that yields its layers with the layers they can start from. Where norms stand
+otherwise than in ResNet-50, as in units of pre-activation, they are folded: docs/decisions.md#imagenet-weights.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ import pickle
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import torch
 from safetensors import SafetensorError
@@ -19,6 +21,8 @@ from torch import Tensor, nn
 from perception.errors import CheckpointError, ConfigError
 from perception.interfaces import PerceptionNetwork
 
+SOURCE_EPS = 1e-5
+"""Of ResNet-50's batch norms; a state dict does not tell."""
 LAYER_TENSORS = ('weight', 'bias', 'running_mean', 'running_var')
 WRAPPER_KEYS = ('state_dict', 'model')
 
@@ -32,6 +36,8 @@ class Counterpart:
         source: Name of the layer in the ResNet-50.
         first_row, source_rows: For a convolution that is a part of a split one: its first output channel in the source,
             and the output channels of the whole.
+        folded_norm: Name of the norm behind a convolution of the source, where the encoder has none: its scale goes
+            into the weights, its shift into a ``SummedNorms``.
     """
 
     name: str
@@ -39,6 +45,24 @@ class Counterpart:
     source: str
     first_row: int = 0
     source_rows: int | None = None
+    folded_norm: str = ''
+
+
+@dataclass(frozen=True, kw_only=True)
+class SummedNorms:
+    """A norm of an encoder that reads a sum, each part of which has a norm of its own in ResNet-50.
+
+    Their scales are in the convolutions (``Counterpart.folded_norm``), so what is left of them is their shifts. In
+    evaluation the norm adds just these; in training it does so about, as a batch's statistics stand in for its own.
+
+    Attributes:
+        name, layer: The encoder's batch norm.
+        sources: Names of the norms in the ResNet-50.
+    """
+
+    name: str
+    layer: nn.BatchNorm2d
+    sources: tuple[str, ...]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,9 +81,7 @@ class ImageNetReport:
 class _Copy:
     name: str
     target: Tensor
-    source: str
-    source_shape: tuple[int, ...]
-    rows: slice
+    value: Tensor
 
 
 def load_imagenet_weights(network: PerceptionNetwork, source: str | Path) -> ImageNetReport:
@@ -79,20 +101,17 @@ def load_imagenet_weights(network: PerceptionNetwork, source: str | Path) -> Ima
         raise ConfigError(
             f'Network {network.name!r} has no counterpart in ResNet-50; start it without ImageNet weights.'
         )
-    weights = read_resnet_weights(source)
-    copies = list(_plan(counterparts()))
-    for copy in copies:
-        _check(copy, weights, source)
+    resnet = _ResNet(read_resnet_weights(source), str(source))
+    copies = list(_plan(counterparts(), resnet))
     with torch.no_grad():
         for copy in copies:
-            copy.target.copy_(weights[copy.source][copy.rows])
+            copy.target.copy_(copy.value)
     copied = {copy.name for copy in copies}
     own = [name for name in network.encoder.state_dict() if not name.endswith('num_batches_tracked')]
-    used = {copy.source for copy in copies}
     return ImageNetReport(
         copied=tuple(name for name in own if name in copied),
         without_counterpart=tuple(name for name in own if name not in copied),
-        unused=tuple(name for name in weights if name not in used),
+        unused=tuple(name for name in resnet.weights if name not in resnet.used),
     )
 
 
@@ -132,31 +151,71 @@ def _download() -> dict[str, Tensor]:
         ) from error
 
 
-def _plan(counterparts: Iterator[Counterpart]) -> Iterator[_Copy]:
-    for part in counterparts:
-        for kind in LAYER_TENSORS:
-            target = getattr(part.layer, kind, None)
-            if isinstance(target, Tensor):
-                rows = target.shape[0]
-                yield _Copy(
-                    name=f'{part.name}.{kind}',
-                    target=target,
-                    source=f'{part.source}.{kind}',
-                    source_shape=(part.source_rows or rows, *target.shape[1:]),
-                    rows=slice(part.first_row, part.first_row + rows),
-                )
+class _ResNet:
+    """The source's tensors, each checked as it is asked for, and the names of those that were."""
+
+    def __init__(self, weights: dict[str, Tensor], title: str) -> None:
+        self.weights, self.title = weights, title
+        self.used: set[str] = set()
+
+    def tensor(self, name: str, shape: tuple[int, ...], asked_by: str) -> Tensor:
+        if name not in self.weights:
+            raise CheckpointError(
+                f'ImageNet weights: {self.title} has no {name!r}, which {asked_by} starts from. '
+                f"Expected a ResNet-50 in torchvision's naming."
+            )
+        found = tuple(self.weights[name].shape)
+        if found != shape:
+            raise CheckpointError(
+                f'ImageNet weights: {name} in {self.title} has shape {found}, but {asked_by} needs {shape}. '
+                f'Give a ResNet-50 and a network of its widths.'
+            )
+        self.used.add(name)
+        return self.weights[name]
+
+    def norm(self, name: str, width: int, asked_by: str) -> _Norm:
+        weight, bias, mean, var = (self.tensor(f'{name}.{kind}', (width,), asked_by).double() for kind in LAYER_TENSORS)
+        return _Norm(scale=weight / (var + SOURCE_EPS).sqrt(), bias=bias, mean=mean, var=var)
 
 
-def _check(copy: _Copy, weights: Mapping[str, Tensor], source: str | Path) -> None:
-    if copy.source not in weights:
-        raise CheckpointError(
-            f'ImageNet weights: {source} has no {copy.source!r}, which {copy.name} starts from. '
-            f"Expected a ResNet-50 in torchvision's naming."
-        )
-    found = tuple(weights[copy.source].shape)
-    if found != copy.source_shape:
-        raise CheckpointError(
-            f'ImageNet weights: {copy.source} in {source} has shape {found}, '
-            f'but {copy.name} needs {copy.source_shape}. '
-            f'Give a ResNet-50 and a network of its widths.'
-        )
+class _Norm(NamedTuple):
+    """A batch norm in evaluation: ``(x - mean) * scale + bias``; each (channels,) float64."""
+
+    scale: Tensor
+    bias: Tensor
+    mean: Tensor
+    var: Tensor
+
+
+def _plan(parts: Iterator[Counterpart | SummedNorms], resnet: _ResNet) -> Iterator[_Copy]:
+    for part in parts:
+        values = _counterpart(part, resnet) if isinstance(part, Counterpart) else _sum(part, resnet)
+        for kind, value in values.items():
+            yield _Copy(name=f'{part.name}.{kind}', target=getattr(part.layer, kind), value=value)
+
+
+def _counterpart(part: Counterpart, resnet: _ResNet) -> dict[str, Tensor]:
+    values = {}
+    for kind in LAYER_TENSORS:
+        target = getattr(part.layer, kind, None)
+        if isinstance(target, Tensor):
+            shape = (part.source_rows or target.shape[0], *target.shape[1:])
+            whole = resnet.tensor(f'{part.source}.{kind}', shape, f'{part.name}.{kind}')
+            values[kind] = whole[part.first_row : part.first_row + target.shape[0]]
+    if part.folded_norm:
+        scale = resnet.norm(part.folded_norm, len(values['weight']), part.name).scale
+        values['weight'] = values['weight'] * scale[:, None, None, None]
+    return values
+
+
+def _sum(part: SummedNorms, resnet: _ResNet) -> dict[str, Tensor]:
+    norms = [resnet.norm(name, part.layer.num_features, part.name) for name in part.sources]
+    # Of the sum with folded scales, as if its parts were independent.
+    mean = torch.stack([norm.scale * norm.mean for norm in norms]).sum(dim=0)
+    var = torch.stack([norm.scale.square() * norm.var for norm in norms]).sum(dim=0)
+    return {
+        'weight': (var + part.layer.eps).sqrt(),  # undoes the division
+        'bias': torch.stack([norm.bias for norm in norms]).sum(dim=0),
+        'running_mean': mean,
+        'running_var': var,
+    }

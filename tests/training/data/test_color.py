@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import colorsys
-
 import cv2
 import numpy as np
 import pytest
@@ -21,7 +19,7 @@ def image_rgb() -> np.ndarray:
 
 
 def _change(image_rgb: np.ndarray, **changes: float) -> np.ndarray:
-    neutral = {'brightness': 1.0, 'contrast': 1.0, 'saturation': 1.0, 'hue': 0.0}
+    neutral = {'brightness': 1.0, 'contrast': 1.0, 'saturation': 1.0}
     return apply_color_matrix(image_rgb, color_matrix(mean_color(image_rgb), **(neutral | changes)))
 
 
@@ -30,7 +28,7 @@ def _difference(found: np.ndarray, expected: torch.Tensor) -> float:
 
 
 def test_neutral_factors_change_nothing(image_rgb: np.ndarray) -> None:
-    assert color_matrix(mean_color(image_rgb), brightness=1, contrast=1, saturation=1, hue=0).shape == (3, 4)
+    assert color_matrix(mean_color(image_rgb), brightness=1, contrast=1, saturation=1).shape == (3, 4)
     assert np.array_equal(_change(image_rgb), image_rgb)
 
 
@@ -45,24 +43,6 @@ def test_all_changes_together_are_those_of_torchvision_in_this_order(image_rgb: 
     expected = functional.adjust_brightness(torch.from_numpy(image_rgb).permute(2, 0, 1), 0.9)
     expected = functional.adjust_saturation(functional.adjust_contrast(expected, 1.2), 0.8)
     assert _difference(_change(image_rgb, brightness=0.9, contrast=1.2, saturation=0.8), expected) <= 3
-
-
-@pytest.mark.parametrize('turn', [-0.05, 0.08])
-@pytest.mark.parametrize('rgb', [(200, 100, 100), (100, 200, 100), (100, 100, 200), (150, 100, 200)])
-def test_hue_turns_the_way_torchvision_does(rgb: tuple[int, int, int], turn: float) -> None:
-    def hue(pixel: np.ndarray) -> float:
-        return colorsys.rgb_to_hsv(*(float(value) / 255 for value in pixel))[0]
-
-    image_rgb = np.full((2, 2, 3), rgb, np.uint8)
-    expected = functional.adjust_hue(torch.from_numpy(image_rgb).permute(2, 0, 1), turn)
-    asked = (hue(expected[:, 0, 0].numpy()) - hue(image_rgb[0, 0]) + 0.5) % 1 - 0.5
-    found = (hue(_change(image_rgb, hue=turn)[0, 0]) - hue(image_rgb[0, 0]) + 0.5) % 1 - 0.5
-    assert 0.5 < found / asked < 1.6
-
-
-def test_hue_keeps_grey() -> None:
-    grey = np.tile(np.arange(0, 256, 5, dtype=np.uint8)[None, :, None], (4, 1, 3))
-    assert np.array_equal(_change(grey, hue=0.2), grey)
 
 
 def test_values_saturate(image_rgb: np.ndarray) -> None:

@@ -35,7 +35,7 @@ def datasets(tmp_path_factory: pytest.TempPathFactory) -> list[CachedDataset]:
 
 @pytest.fixture
 def transform() -> TrainTransform:
-    return TrainTransform(TrainTransformConfig(image_hw=_HW, scale=(0.7, 1.5), brightness=0.3))
+    return TrainTransform(TrainTransformConfig(scale=(0.7, 1.5), brightness=0.3), _HW)
 
 
 def _signature(samples: list[Sample]) -> list[tuple[object, ...]]:

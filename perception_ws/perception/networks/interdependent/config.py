@@ -1,15 +1,16 @@
 """Configuration of the interdependent network, and its small preset.
 
 The defaults are the published network: 37,892,870 trainable parameters with 11 segmentation and 3 detection classes.
+Which readings of the paper they are: docs/decisions.md.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, fields
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 from perception.errors import ConfigError
-from perception.networks.layers import DropoutKind
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,7 +27,6 @@ class InterdependentConfig:
         bottleneck_width, bottleneck_mid_width, bottleneck_rates: eASPP branches.
         decoder_width, skip_width: Decoder maps, and encoder maps refined for them.
         class_map_width: Channels that enter the last deconvolution; 0 (published): one per class.
-        relu_on_class_map: The published code rectifies the class map before the last deconvolution.
         norm_on_logits: The published code ends every logit layer with batch norm; without, they have a bias.
         detector_features: ``decoder`` (published) or, for the ablation, ``encoder``: the block ends in place of the
             upsampled maps beside the same refined skips.
@@ -34,18 +34,23 @@ class InterdependentConfig:
         detector_widths: 3x3/2 to stride 8, 1x1, 3x3/2 to stride 16. The trident's width is the last plus the
             bottleneck's.
         trident_units, trident_mid_width, trident_dilations: Residual units; one branch for each dilation.
-        share_heads: One prediction layer for all branches instead of one each.
         detector_dropout: In front of the trident.
-        dropout_kind: Drop single elements or whole channels, in both places.
         anchors_wh: Anchor sizes in input pixels by growing area, an equal share for each branch. The default suits
             768x384 road scenes; training clusters its own from the data.
+        removed: Fields that there were, as ``override_config`` takes them: older checkpoints name them.
     """
+
+    removed: ClassVar[Mapping[str, object]] = {
+        'dropout_kind': 'element',
+        'relu_on_class_map': True,
+        'share_heads': False,
+    }
 
     stem_width: int = 64
     input_norm: bool = True
     block_widths: tuple[int, ...] = (256, 512, 1024, 2048)
     block_mid_widths: tuple[int, ...] = (64, 128, 256, 512)
-    # The released TensorFlow file has rate 2 throughout; these are the varying rates of the ports, as the paper says.
+    # The published code has rate 2 throughout; why these: docs/decisions.md#the-encoder.
     unit_dilations: tuple[tuple[tuple[int, ...], ...], ...] = (
         ((1,), (1,), (1,)),
         ((1,), (1,), (1,), (1, 2)),
@@ -61,7 +66,6 @@ class InterdependentConfig:
     decoder_width: int = 256
     skip_width: int = 24
     class_map_width: int = 0
-    relu_on_class_map: bool = True
     norm_on_logits: bool = True
 
     detector_features: Literal['decoder', 'encoder'] = 'decoder'
@@ -70,9 +74,7 @@ class InterdependentConfig:
     trident_units: int = 3
     trident_mid_width: int = 256
     trident_dilations: tuple[int, ...] = (1, 2, 3)
-    share_heads: bool = False
     detector_dropout: float = 0.5
-    dropout_kind: DropoutKind = 'element'
     anchors_wh: tuple[tuple[float, float], ...] = (
         (5.0, 12.0), (12.0, 9.0), (9.0, 26.0),
         (22.0, 16.0), (17.0, 46.0), (38.0, 26.0),
@@ -120,7 +122,6 @@ def _check_choices(config: InterdependentConfig) -> None:
     choices: dict[str, tuple[object, ...]] = {
         'detector_features': ('decoder', 'encoder'),
         'detector_strides': ((4,), (4, 8)),
-        'dropout_kind': ('element', 'channel'),
     }
     for key, allowed in choices.items():
         if getattr(config, key) not in allowed:

@@ -66,8 +66,7 @@ class MaskHead(nn.Module):
         self.stage_stride4 = _two_convolutions(width + config.skip_width, width)
         # A map wider than the classes holds features, not logits, and keeps its norm.
         self.class_map = _pointwise(width, map_width, norm=norm or map_width != classes)
-        if config.relu_on_class_map:
-            self.class_map.append(nn.ReLU(True))
+        self.class_map.append(nn.ReLU(True))  # as the published code does, odd as it is for logits
         self.up_stride1 = deconv_norm(map_width, classes, 4, norm=norm)
         self.auxiliary_stride4 = _pointwise(width, classes, norm=norm)
         self.auxiliary_stride8 = _pointwise(width, classes, norm=norm)

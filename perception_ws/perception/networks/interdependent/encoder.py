@@ -1,8 +1,7 @@
 """Encoder of AdapNet++: full pre-activation ResNet-50 at output stride 16 with multiscale units.
 
 Valada, Mohan, Burgard: "Self-supervised model adaptation for multimodal semantic segmentation" (AdapNet++), used
-unchanged by the interdependent network. One deviation from the released code: the projection shortcut of the first
-unit starts at the pooled tensor (there: after the unit's first 1x1), which is the standard form and of equal size.
+unchanged by the interdependent network. Where its code and its text differ: docs/decisions.md#the-encoder.
 
 Shape letters: B images in a batch, H W rows and columns of the input.
 """
@@ -16,8 +15,8 @@ import torch
 from torch import Tensor, nn
 
 from perception.networks.interdependent.config import InterdependentConfig
-from perception.networks.layers import conv_norm, dropout
-from perception.networks.resnet_weights import Counterpart
+from perception.networks.layers import conv_norm
+from perception.networks.resnet_weights import Counterpart, SummedNorms
 
 
 class EncoderFeatures(NamedTuple):
@@ -73,11 +72,18 @@ class PreActivationUnit(nn.Module):
 
     def counterparts(self, name: str, source: str) -> Iterator[Counterpart]:
         """The layers shared with an ordinary bottleneck unit, whose closing norms act where this unit has none."""
-        layers = {'reduce.conv': 'conv1', 'reduce.norm': 'bn1', 'spatial_norm.0': 'bn2', 'expand': 'conv3'}
-        if self.project is not None:
-            layers['project'] = 'downsample.0'
-        for own, other in layers.items():
+        for own, other in {'reduce.conv': 'conv1', 'reduce.norm': 'bn1', 'spatial_norm.0': 'bn2'}.items():
             yield Counterpart(name=f'{name}.{own}', layer=self.get_submodule(own), source=f'{source}.{other}')
+        yield Counterpart(
+            name=f'{name}.expand', layer=self.expand, source=f'{source}.conv3', folded_norm=f'{source}.bn3'
+        )
+        if self.project is not None:
+            yield Counterpart(
+                name=f'{name}.project',
+                layer=self.project,
+                source=f'{source}.downsample.0',
+                folded_norm=f'{source}.downsample.1',
+            )
         for index, conv in enumerate(self.spatial):
             yield Counterpart(
                 name=f'{name}.spatial.{index}',
@@ -145,7 +151,7 @@ class Encoder(nn.Module):
             widths[3],
             unit_dilations=dilations[3],
             activated_input=False,
-            last_dropout=dropout(config.encoder_dropout, config.dropout_kind),
+            last_dropout=nn.Dropout(config.encoder_dropout),
         )
 
     def forward(self, images: Tensor) -> EncoderFeatures:
@@ -154,11 +160,24 @@ class Encoder(nn.Module):
         stride8 = self.block2(stride4)
         return EncoderFeatures(stride4, stride8, self.block4(self.block3(stride8)))
 
-    def imagenet_counterparts(self) -> Iterator[Counterpart]:
+    def imagenet_counterparts(self) -> Iterator[Counterpart | SummedNorms]:
         """Which layer of an ordinary ResNet-50 each layer can start from."""
         yield Counterpart(name='stem.conv', layer=self.stem.get_submodule('conv'), source='conv1')
         yield Counterpart(name='stem.norm', layer=self.stem.get_submodule('norm'), source='bn1')
+        added: list[str] = []  # norms of what has been added up since the last projection
         for number, block in enumerate((self.block1, self.block2, self.block3, self.block4), start=1):
             for index, unit in enumerate(block.units):
                 assert isinstance(unit, PreActivationUnit)
-                yield from unit.counterparts(f'block{number}.units.{index}', f'layer{number}.{index}')
+                name, source = f'block{number}.units.{index}', f'layer{number}.{index}'
+                yield from _reads_sum(f'{name}.activate', unit.activate, added)
+                yield from unit.counterparts(name, source)
+                added = [f'{source}.downsample.1'] if unit.project is not None else added
+                added = [*added, f'{source}.bn3']
+            yield from _reads_sum(f'block{number}.end', block.end, added)
+
+
+def _reads_sum(name: str, activation: nn.Module, added: list[str]) -> Iterator[SummedNorms]:
+    """The norm of an activation, if it has one."""
+    for index, layer in enumerate(activation.children()):
+        if isinstance(layer, nn.BatchNorm2d):
+            yield SummedNorms(name=f'{name}.{index}', layer=layer, sources=tuple(added))

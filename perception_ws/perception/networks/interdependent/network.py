@@ -2,7 +2,7 @@
 
 Encoder, eASPP and segmentation decoder are AdapNet++ unchanged (the paper, section 3.1); the detector reads the decoder
 maps under the auxiliary supervision, so that detection learns from the segmentation's features. What the paper leaves
-open is chosen in the design notes and can be changed in the configuration.
+open is chosen in docs/decisions.md#the-detector and can be changed in the configuration.
 
 Shape letters: B images in a batch, A predictions per image, K detection classes, C segmentation classes,
 H W rows and columns of the input.

@@ -3,7 +3,7 @@
 The branches differ in dilation only (Li et al.: "Scale-aware trident networks for object detection"), so each sees
 objects of its own size range and owns an equal share of the anchors. They are stacked along the batch axis: the 1x1
 layers and the norms then run once, with joint statistics, and just the 3x3 runs once per dilation, on one weight.
-All branches also run in evaluation, since each predicts for its own anchors.
+All branches also run in evaluation, since each predicts for its own anchors. Choices: docs/decisions.md#the-detector.
 
 Shape letters: B images in a batch, A predictions per image, K detection classes, T branches, P anchors per branch,
 h w rows and columns at stride 16. The order of the A predictions is that of networks/anchors.py.
@@ -22,7 +22,7 @@ from perception.boxes import decode_yolo
 from perception.networks.anchors import PredictionGrid, prediction_grid
 from perception.networks.interdependent.config import InterdependentConfig
 from perception.networks.interdependent.decoder import PyramidLevels
-from perception.networks.layers import conv_norm, dropout
+from perception.networks.layers import conv_norm
 
 LEAKY_SLOPE = 0.1
 OBJECT_PRIOR = 0.01
@@ -94,7 +94,7 @@ class DetectionHead(nn.Module):
         mix_input = down_width + (in_widths.stride8 if self.reads_stride8 else 0)
         self.mix = conv_norm(mix_input, mix_width, 1, activation=_leaky())
         self.down_stride16 = conv_norm(mix_width, out_width, 3, stride=2, activation=_leaky())
-        self.dropout = dropout(config.detector_dropout, config.dropout_kind)
+        self.dropout = nn.Dropout(config.detector_dropout)
         self.trident = nn.Sequential(
             *(
                 TridentUnit(trident_width, config.trident_mid_width, config.trident_dilations)
@@ -102,9 +102,7 @@ class DetectionHead(nn.Module):
             )
         )
         channels = self.anchors_per_branch * (4 + 1 + classes)
-        self.predict = nn.ModuleList(
-            nn.Conv2d(trident_width, channels, 1) for _ in range(1 if config.share_heads else self.branches)
-        )
+        self.predict = nn.ModuleList(nn.Conv2d(trident_width, channels, 1) for _ in range(self.branches))
         self.register_buffer('anchors_wh', torch.tensor(config.anchors_wh), persistent=False)
 
     def initialize_predictions(self) -> None:
@@ -127,8 +125,7 @@ class DetectionHead(nn.Module):
         # cat rather than repeat, which would lose the channels-last layout.
         x = self.trident(torch.cat([x] * self.branches))
         branches = split_branches(x, self.branches)  # T of (B, 1024, h, w)
-        layers = list(self.predict) * (self.branches // len(self.predict))
-        rows = [self._rows(layer(branch)) for layer, branch in zip(layers, branches, strict=True)]
+        rows = [self._rows(layer(branch)) for layer, branch in zip(self.predict, branches, strict=True)]
         predictions = torch.cat(rows, dim=1)  # (B, A, 4 + 1 + K)
         codes = predictions[..., :4]
         boxes = self.decode(codes, (bottleneck.shape[2], bottleneck.shape[3]))
