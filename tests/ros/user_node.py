@@ -135,6 +135,16 @@ class UserNode:
 
         return self.wait_until(find, 'matching diagnostics')
 
+    def told(self, *words: str) -> str:
+        """What the first status from now on says that says all these words."""
+        self.received['/diagnostics'].clear()
+
+        def find() -> str:
+            said = [message.status[0].message for message in self.received['/diagnostics']]
+            return next((each for each in said if all(word in each for word in words)), '')
+
+        return self.wait_until(find, f'diagnostics that say {words}')
+
 
 def draw_image(height: int = 90, width: int = 151, seed: int = 0) -> np.ndarray:
     """A random but smooth (H, W, 3) uint8 RGB image."""
