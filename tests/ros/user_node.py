@@ -163,3 +163,13 @@ def raw_message(pixels: np.ndarray, encoding: str = 'rgb8', padding: int = 0) ->
     message = Image(height=height, width=width, encoding=encoding, step=rows.shape[1], is_bigendian=0)
     message.data.frombytes(np.ascontiguousarray(rows).tobytes())
     return message
+
+
+def jpeg_message(image_rgb: np.ndarray) -> CompressedImage:
+    """The image as a camera with JPEG output sends it."""
+    import cv2
+
+    message = CompressedImage(format='jpeg')
+    _, data = cv2.imencode('.jpg', cv2.cvtColor(image_rgb, cv2.COLOR_RGB2BGR))
+    message.data.frombytes(data.tobytes())
+    return message

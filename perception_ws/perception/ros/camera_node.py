@@ -10,6 +10,7 @@ import sys
 import traceback
 from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
+from threading import Lock
 from time import monotonic
 from typing import Any, NoReturn
 
@@ -65,6 +66,7 @@ class CameraNode(AnsweringLifecycleNode):
         self._model_version = 0
         self._active_since: float | None = None
         self._enabled = True
+        self._reporting = Lock()
         self.add_on_set_parameters_callback(self._check_parameters)
         declare_parameters(self)
         self.add_post_set_parameters_callback(self._apply_parameters)
@@ -183,7 +185,8 @@ class CameraNode(AnsweringLifecycleNode):
             self._camera.destroy()
         if self._inference is not None:
             self._inference.shutdown(wait=False)
-        self._camera = self._perceiver = self._inference = None
+        with self._reporting:
+            self._camera = self._perceiver = self._inference = None
         free_gpu_memory()
 
     def _value(self, name: str) -> Any:
@@ -202,7 +205,11 @@ class CameraNode(AnsweringLifecycleNode):
             self._camera.outputs.publish_labels()
 
     def _status(self) -> DiagnosticStatus:
-        """How the node is; called from the thread of the reports."""
+        """How the node is; called from the thread of the reports, which must not hold what is given back meanwhile."""
+        with self._reporting:
+            return self._status_now()
+
+    def _status_now(self) -> DiagnosticStatus:
         camera = self._camera
         snapshot = (CameraStatistics() if camera is None else camera.statistics).snapshot()
         name = f'{self.get_fully_qualified_name()}: camera pipeline'

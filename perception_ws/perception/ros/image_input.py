@@ -84,7 +84,9 @@ class ImageInput:
             self._subscription = subscribe(None)
 
     def destroy(self) -> None:
+        """Hear no more, and hold on to nothing that hears: a ring would keep the network until it is collected."""
         self._node.destroy_subscription(self._subscription)
+        self._subscription = None
 
     def why_silent(self) -> str:
         """Why nothing comes, for people; begins with the topic's full name and type."""

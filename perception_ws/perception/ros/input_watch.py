@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from difflib import get_close_matches
 from typing import Any
 
-from rclpy.node import Node
+from rclpy.node import Node, NodeNameNonExistentError
 
 from perception.ros.fast_dds import loss_advice
 
@@ -26,7 +26,7 @@ def why_silent(node: Node, topic: str, wanted: str) -> str:
         advice = f': {loss_advice()}' if wanted == RAW else ''
         return f'{_names(fitting)} publishes there, but sends nothing, or the middleware loses it{advice}'
     if publishers:
-        types = ', '.join(sorted({each.topic_type for each in publishers}))
+        types = _joined({each.topic_type for each in publishers})
         return f'{_names(publishers)} publishes {types} there{_transport_advice(topic, types)}'
     return f'nobody publishes there{_twice_compressed(topic)}; {_elsewhere(node, topic)}'
 
@@ -41,7 +41,9 @@ def clock_fault(node: Node) -> str:
 
 
 def _names(endpoints: Iterable[Any]) -> str:
-    return ', '.join(sorted({f'{each.node_namespace.rstrip("/")}/{each.node_name}' for each in endpoints}))
+    names = {f'{each.node_namespace.rstrip("/")}/{each.node_name}' for each in endpoints}
+    # An endpoint may be discovered before its node, and what is no ROS node has no name.
+    return _joined('a nameless node' if 'UNKNOWN' in name else name for name in names)
 
 
 def _transport_advice(topic: str, types: str) -> str:
@@ -63,18 +65,23 @@ def _twice_compressed(topic: str) -> str:
 
 def _elsewhere(node: Node, topic: str) -> str:
     """The nearest names under which others publish images."""
-    found = {}
-    for name, types in node.get_topic_names_and_types():
-        if not {RAW, COMPRESSED} & set(types):
+    found: dict[str, set[str]] = {}
+    for name, namespace in node.get_node_names_and_namespaces():
+        if (name, namespace) == (node.get_name(), node.get_namespace()):
             continue
-        others = [
-            each
-            for each in node.get_publishers_info_by_topic(name)
-            if (each.node_name, each.node_namespace) != (node.get_name(), node.get_namespace())
-        ]
-        if others:
-            found[name] = ', '.join(sorted({each.topic_type for each in others}))
+        # Not get_publishers_info_by_topic: it applies this node's remaps, and what was remapped seems to be gone.
+        try:
+            published = node.get_publisher_names_and_types_by_node(name, namespace)
+        except NodeNameNonExistentError:  # it has just ended
+            continue
+        for other, types in published:
+            if {RAW, COMPRESSED} & set(types):
+                found.setdefault(other, set()).update(types)
     if not found:
         return f'no other node publishes images in domain {node.context.get_domain_id()}'
     nearest = get_close_matches(topic, found, n=SHOWN, cutoff=0.0)
-    return f'images are published on {", ".join(f"{name} ({found[name]})" for name in nearest)}'
+    return f'images are published on {", ".join(f"{name} ({_joined(found[name])})" for name in nearest)}'
+
+
+def _joined(words: Iterable[str]) -> str:
+    return ', '.join(sorted(words))
