@@ -88,6 +88,13 @@ ACTIVE = Situation(lifecycle='active', active_for_s=10.0, model='net@1234')
         (LOSSY, {}, {'expected_frequency': 30.0}, DiagnosticStatus.WARN, '(67% fewer); 83% of the frames are lost'),
         (LOSSY, {}, {'max_lost_share': 0.9}, DiagnosticStatus.OK, 'input ok'),
         (LOSSY, {}, {'max_lost_share': 0.0}, DiagnosticStatus.OK, 'input ok'),
+        (
+            replace(IDLE, window=Window(dropped={}, lost=90, missing=90)),
+            {'silence': '/a (T): silent'},
+            {},
+            DiagnosticStatus.ERROR,
+            'on /a (T): silent; 100% of the frames are lost',
+        ),
         (LOSSY, {'enabled': False}, {}, DiagnosticStatus.OK, 'paused'),
         (BUSY, {}, {}, DiagnosticStatus.WARN, 'this process is too busy'),
         (seen(received=1, published=1, missing=3), {}, {}, DiagnosticStatus.OK, 'input ok'),

@@ -114,7 +114,7 @@ def test_wrong_parameters_are_refused_at_start_with_the_reason(
     # One process for all: each needs seconds to load its libraries.
     program = 'import sys; from perception.ros.camera_node import main\n'
     program += "for case in sys.argv[1:]: print('exit code', main(['--ros-args', '-p', case]), flush=True)"
-    result = subprocess.run([sys.executable, '-c', program, *cases], capture_output=True, text=True, timeout=100)
+    result = subprocess.run([sys.executable, '-c', program, *cases], capture_output=True, text=True, timeout=300)
     assert result.stdout.split('\n')[:-1] == ['exit code 1'] * len(cases), result.stderr
     for said in cases.values():
         assert said in result.stderr

@@ -118,7 +118,7 @@ def _of_input(state: str, snapshot: Snapshot, situation: Situation, limits: Limi
         silent_s = situation.active_for_s if snapshot.since_last_frame_s is None else snapshot.since_last_frame_s
         late = bool(limits.timeout_ms) and silent_s * 1000 > limits.timeout_ms
         where = f' on {situation.silence}' if situation.silence else ''
-        return [(ERROR if late else WARN, f'no image for {silent_s:.1f} s{where}')]
+        found.append((ERROR if late else WARN, f'no image for {silent_s:.1f} s{where}'))
     lost, window = lost_share(snapshot.window), snapshot.window
     if limits.max_lost_share and lost is not None and lost > limits.max_lost_share:
         # What the middleware has not lost came, and a newer one took its place before this process looked.
