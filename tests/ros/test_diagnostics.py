@@ -108,6 +108,14 @@ ACTIVE = Situation(lifecycle='active', active_for_s=10.0, model='net@1234')
         (OVERLOADED, {}, {}, DiagnosticStatus.WARN, 'superseded 130, too_old 9): overload'),
         (OVERLOADED, {}, {'max_unanswered_share': 0.95}, DiagnosticStatus.OK, 'input ok'),
         (OVERLOADED, {}, {'max_unanswered_share': 0.0}, DiagnosticStatus.OK, 'input ok'),
+        (seen(received=9, dropped={'wrong_step': 9}), {}, {}, DiagnosticStatus.OK, 'input ok'),
+        (
+            seen(received=9, dropped={'wrong_step': 9}),
+            {},
+            {'timeout_ms': 0.0},
+            DiagnosticStatus.WARN,
+            '100% of the frames',
+        ),
         (seen(published=9, dropped={'wrong_step': 20}), {}, {}, DiagnosticStatus.WARN, 'wrong_step 20): the log names'),
         (
             timed(delay=1400.0, age_at_arrival=20.0),

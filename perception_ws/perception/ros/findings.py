@@ -132,6 +132,8 @@ def _of_answers(snapshot: Snapshot, limits: Limits) -> list[Finding]:
         failure = snapshot.last_failure
         why = f'{failure.reason}: {failure.detail}' if failure else 'the one in hand is not finished'
         return [(ERROR, f'frames come, but none was answered for {snapshot.unanswered_for_s:.1f} s; {why}')]
+    if not snapshot.window.published and limits.timeout_ms:
+        return []  # that none is answered is for the timeout to judge
     found: list[Finding] = []
     share = unanswered_share(snapshot.window)
     if limits.max_unanswered_share and share is not None and share > limits.max_unanswered_share:
