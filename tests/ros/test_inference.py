@@ -6,20 +6,20 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from threading import Thread, get_ident
+from threading import get_ident
 from typing import Any
 from weakref import ref
 
 import pytest
 import torch
 from lifecycle_msgs.msg import Transition
-from rclpy.executors import SingleThreadedExecutor
+from lifecycle_msgs.srv import ChangeState
 from rclpy.lifecycle import TransitionCallbackReturn
-from rclpy.parameter import Parameter
 
 from perception.pipeline import Perceiver
 from perception.ros.camera_node import CameraNode
 from perception.ros.gpu import GpuLostError, check_gpu
+from tests.ros.node_here import node_here
 from tests.ros.user_node import TIMEOUT_S, UserNode, draw_image, raw_message
 
 pytestmark = pytest.mark.ros
@@ -67,14 +67,14 @@ def send_until(user: UserNode, condition: Callable[[], Any], what: str) -> Any:
     return user.wait_until(send, what)
 
 
-def send_until_told(user: UserNode, words: str) -> str:
-    """Play a camera until the diagnostics say something with these words; what they say."""
+def send_until_told(user: UserNode, *words: str) -> str:
+    """Play a camera until the diagnostics say something with all these words; what they say."""
 
     def told() -> str:
-        statuses = [message.status[0] for message in user.received['/diagnostics']]
-        return next((each.message for each in statuses if words in each.message), '')
+        said = [message.status[0].message for message in user.received['/diagnostics']]
+        return next((each for each in said if all(word in each for word in words)), '')
 
-    return send_until(user, told, f'the diagnostics to say {words!r}')
+    return send_until(user, told, f'the diagnostics to say {words}')
 
 
 FAILING_GPU = """
@@ -126,6 +126,61 @@ def test_a_network_without_finite_answers_is_not_the_cameras_fault(
         message = send_until_told(user, 'not finite')
     assert message.startswith('frames come, but none was answered for ')
     assert message.endswith(' s; not_finite: The network gave mask that are not finite.')
+
+
+SLOW_NETWORK = """
+def look_slowly(*arguments, **options):
+    time.sleep(0.4)
+    return look(*arguments, **options)
+Perceiver.__call__ = look_slowly
+"""
+
+
+def test_overload_is_told_with_share_age_and_remedy(user: UserNode, tiny_checkpoint_path: Path, tmp_path: Path) -> None:
+    limits = ('diagnostics.timeout_ms:=0.0', 'diagnostics.max_delay_ms:=300.0')
+    with sabotaged_node(SLOW_NETWORK, tmp_path / 'flag', tiny_checkpoint_path, *limits):
+        user.wait_until_served()
+        assert send_until_told(user, 's after the stamp, ', ' s of it here')
+        assert send_until_told(user, '% of the frames get no answer (', 'superseded', 'overload: a smaller network, a')
+        values = send_until(
+            user, lambda: user.diagnostics(lambda values: values['unanswered_share'] != 'n/a'), 'a share'
+        )
+    assert float(values['unanswered_share']) > 0.5
+    assert float(values['processing_time_ms']) > 400
+
+
+LONG_WARM_UP = """
+def warm_up(perceiver, iterations):
+    while not flag.exists():
+        time.sleep(0.01)
+Perceiver.warm_up = warm_up
+"""
+
+
+def test_diagnostics_go_on_while_the_node_configures(
+    user: UserNode, tiny_checkpoint_path: Path, tmp_path: Path
+) -> None:
+    flag = tmp_path / 'flag'
+    with sabotaged_node(LONG_WARM_UP, flag, tiny_checkpoint_path):
+        for _ in range(2):  # the executor has not even begun
+            user.diagnostics(lambda values: values['lifecycle_state'] == 'configuring')
+        assert user.told('configuring: no frame is looked at')
+        flag.touch()
+        user.wait_until_served()
+        assert user.change_state(Transition.TRANSITION_DEACTIVATE)
+        assert user.change_state(Transition.TRANSITION_CLEANUP)
+        flag.unlink()
+        client = user.node.create_client(ChangeState, 'camera_node/change_state')
+        user.wait_until(client.service_is_ready, 'the service')
+        request = ChangeState.Request(transition=Transition(id=Transition.TRANSITION_CONFIGURE))
+        answer = client.call_async(request)
+        for _ in range(2):  # the executor is at it
+            user.diagnostics(lambda values: values['lifecycle_state'] == 'configuring')
+        assert not answer.done()
+        flag.touch()
+        user.wait_until(answer.done, 'the node to be configured')
+        user.diagnostics(lambda values: values['lifecycle_state'] == 'inactive')
+        user.node.destroy_client(client)
 
 
 HANGING = """
@@ -183,16 +238,8 @@ def test_only_an_error_that_stays_is_the_end_of_a_gpu(monkeypatch: pytest.Monkey
 @pytest.fixture
 def node(user: UserNode, tiny_checkpoint_path: Path) -> Iterator[CameraNode]:
     """The node in this process, unconfigured, its callbacks served by a thread."""
-    parameters = [Parameter('model_path', value=str(tiny_checkpoint_path))]
-    node = CameraNode(namespace='/camera', parameter_overrides=parameters)
-    executor = SingleThreadedExecutor()
-    executor.add_node(node)
-    thread = Thread(target=executor.spin)
-    thread.start()
-    yield node
-    executor.shutdown()
-    thread.join()
-    node.destroy_node()
+    with node_here(tiny_checkpoint_path) as node:
+        yield node
 
 
 def test_the_thread_that_was_warmed_up_is_the_one_that_serves(

@@ -6,24 +6,15 @@ import subprocess
 import sys
 from pathlib import Path
 
-import cv2
-import numpy as np
 import pytest
 from lifecycle_msgs.msg import Transition
 from rclpy.qos import QoSProfile, ReliabilityPolicy
 from sensor_msgs.msg import CompressedImage
 
 from perception.ros.node_process import NodeProcess, NodeProcessError
-from tests.ros.user_node import UserNode, draw_image, raw_message
+from tests.ros.user_node import UserNode, draw_image, jpeg_message, raw_message
 
 pytestmark = pytest.mark.ros
-
-
-def _jpeg(image_rgb: np.ndarray) -> CompressedImage:
-    message = CompressedImage(format='jpeg')
-    _, data = cv2.imencode('.jpg', cv2.cvtColor(image_rgb, cv2.COLOR_RGB2BGR))
-    message.data.frombytes(data.tobytes())
-    return message
 
 
 def test_transitions(user: UserNode, tiny_checkpoint_path: Path, tmp_path: Path) -> None:
@@ -79,14 +70,17 @@ def test_compressed_images_under_simulated_time(user: UserNode, tiny_checkpoint_
         best_effort = QoSProfile(depth=1, reliability=ReliabilityPolicy.BEST_EFFORT)
         deaf = user.node.create_publisher(CompressedImage, 'image/compressed', best_effort)
         user.diagnostics(lambda values: values['input_state'] == 'IncompatibleQoS')
+        said = user.told('a QoS that does not fit: RELIABILITY')
+        assert 'asks for reliable by input_qos: set that to best_effort' in said
+        assert 'use_sim_time is true, but nothing has come on /clock (nobody publishes there)' in said
         user.node.destroy_publisher(deaf)
 
-        _, mask = user.ask(_jpeg(draw_image()), images)
+        _, mask = user.ask(jpeg_message(draw_image()), images)
         assert (mask.height, mask.width) == (90, 151)
 
         junk = CompressedImage(format='jpeg')
         junk.data.frombytes(b'no picture at all')
-        cut = _jpeg(draw_image(200, 300))
+        cut = jpeg_message(draw_image(200, 300))
         cut.data = cut.data[: len(cut.data) // 2]
         for message, reason in ((junk, 'undecodable'), (cut, 'truncated')):
             user.stamp(message)
@@ -94,7 +88,7 @@ def test_compressed_images_under_simulated_time(user: UserNode, tiny_checkpoint_
             # There is no /clock: diagnostics go on all the same, and no age is made up.
             values = user.diagnostics(lambda values, reason=reason: f'dropped.{reason}' in values)  # type: ignore[misc]
             assert values['current_delay_from_realtime_ms'] == 'n/a'
-        user.ask(_jpeg(draw_image(61, 83)), images)
+        user.ask(jpeg_message(draw_image(61, 83)), images)
     text = log.read_text()
     assert 'Traceback' not in text
     assert 'offers a QoS that this subscription cannot take (RELIABILITY)' in text
@@ -112,11 +106,15 @@ def test_wrong_parameters_are_refused_at_start_with_the_reason(
         'backend:=toaster': 'backend must be one of',
         'score_threshold:=7.5': 'score_threshold',
         'score_threshold:=high': 'score_threshold',
+        'qos_overrides./image.subscription.reliability:=bogus': 'one of best_effort, reliable',
+        'qos_overrides./image.subscription.depth:=-1': 'a whole number of messages',
+        'qos_overrides./image.subscription.reliabilty:=reliable': 'did you mean',
+        'qos_overrides./detections.publisher.depth:=3': 'Only the image subscription can be overridden',
     }
     # One process for all: each needs seconds to load its libraries.
     program = 'import sys; from perception.ros.camera_node import main\n'
     program += "for case in sys.argv[1:]: print('exit code', main(['--ros-args', '-p', case]), flush=True)"
-    result = subprocess.run([sys.executable, '-c', program, *cases], capture_output=True, text=True, timeout=100)
+    result = subprocess.run([sys.executable, '-c', program, *cases], capture_output=True, text=True, timeout=300)
     assert result.stdout.split('\n')[:-1] == ['exit code 1'] * len(cases), result.stderr
     for said in cases.values():
         assert said in result.stderr

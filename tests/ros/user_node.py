@@ -135,6 +135,16 @@ class UserNode:
 
         return self.wait_until(find, 'matching diagnostics')
 
+    def told(self, *words: str) -> str:
+        """What the first status from now on says that says all these words."""
+        self.received['/diagnostics'].clear()
+
+        def find() -> str:
+            said = [message.status[0].message for message in self.received['/diagnostics']]
+            return next((each for each in said if all(word in each for word in words)), '')
+
+        return self.wait_until(find, f'diagnostics that say {words}')
+
 
 def draw_image(height: int = 90, width: int = 151, seed: int = 0) -> np.ndarray:
     """A random but smooth (H, W, 3) uint8 RGB image."""
@@ -152,4 +162,14 @@ def raw_message(pixels: np.ndarray, encoding: str = 'rgb8', padding: int = 0) ->
         rows = np.concatenate([rows, np.full((height, padding), 77, np.uint8)], axis=1)
     message = Image(height=height, width=width, encoding=encoding, step=rows.shape[1], is_bigendian=0)
     message.data.frombytes(np.ascontiguousarray(rows).tobytes())
+    return message
+
+
+def jpeg_message(image_rgb: np.ndarray) -> CompressedImage:
+    """The image as a camera with JPEG output sends it."""
+    import cv2
+
+    message = CompressedImage(format='jpeg')
+    _, data = cv2.imencode('.jpg', cv2.cvtColor(image_rgb, cv2.COLOR_RGB2BGR))
+    message.data.frombytes(data.tobytes())
     return message

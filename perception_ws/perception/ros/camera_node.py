@@ -8,68 +8,56 @@ import os
 import signal
 import sys
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
-from functools import wraps
+from threading import Lock
 from time import monotonic
 from typing import Any, NoReturn
 
 import rclpy
-from diagnostic_msgs.msg import DiagnosticArray
+from diagnostic_msgs.msg import DiagnosticStatus
 from rcl_interfaces.msg import SetParametersResult
 from rclpy.clock import Clock, ClockType, JumpThreshold
 from rclpy.duration import Duration
 from rclpy.exceptions import ParameterException
 from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
-from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
+from rclpy.lifecycle import LifecycleState, TransitionCallbackReturn
 from rclpy.parameter import Parameter
 from std_srvs.srv import SetBool
 
 from perception.checkpoint import resolve_checkpoint
-from perception.errors import PerceptionError
 from perception.pipeline import Perceiver
-from perception.postprocess import PostprocessConfig
-from perception.ros.camera import UNTRAINED_BANNER, Camera, CameraSettings
-from perception.ros.diagnostics import Limits, Situation, camera_status
+from perception.ros.camera import Camera
+from perception.ros.diagnostics import camera_status
+from perception.ros.fast_dds import room_warnings
+from perception.ros.findings import Situation
 from perception.ros.gpu import GpuLostError, free_gpu_memory
-from perception.ros.parameters import declare_parameters, refusal
+from perception.ros.health import HealthReports
+from perception.ros.image_input import image_topic
+from perception.ros.input_watch import clock_fault
+from perception.ros.lifecycle import AnsweringLifecycleNode, reported
+from perception.ros.outputs import UNTRAINED_BANNER, CameraOutputs
+from perception.ros.parameters import camera_settings, declare_parameters, health_limits, postprocess_config, refusal
 from perception.ros.startup_checks import startup_warnings
-from perception.ros.statistics import CameraStatistics
+from perception.ros.statistics import CameraStatistics, Snapshot
 
-Transition = Callable[[Any, LifecycleState], TransitionCallbackReturn]
-LABELS_PERIOD_S = 5.0
-DIAGNOSTICS_PERIOD_S = 1.0
 INFERENCE_TIMEOUT_S = 20.0
 """For the frame in hand when inference is to stop."""
+SILENCE_S = 1.0
+"""Without a frame for so long, the diagnostics say what the graph tells about the topic."""
 
 
-def _reported(transition: Transition) -> Transition:
-    """rclpy swallows exceptions of transition callbacks; log what happened instead."""
-
-    @wraps(transition)
-    def guarded(node: LifecycleNode, state: LifecycleState) -> TransitionCallbackReturn:
-        try:
-            return transition(node, state)
-        except PerceptionError as error:
-            node.get_logger().error(f'{transition.__name__} failed: {error}')
-            return TransitionCallbackReturn.FAILURE
-        except Exception:
-            if not node.context.ok():  # it is only the shutdown that came in between
-                return TransitionCallbackReturn.FAILURE
-            node.get_logger().error(f'{transition.__name__} failed:\n{traceback.format_exc()}')
-            return TransitionCallbackReturn.ERROR
-
-    return guarded
-
-
-class CameraNode(LifecycleNode):
+class CameraNode(AnsweringLifecycleNode):
     """The node. It holds the network, one camera and, from configure to cleanup, one inference thread.
+
+    Args:
+        arguments: The command line that it was started with, to warn of what is written for other nodes.
 
     Raises:
         ParameterException: If a parameter has a wrong type or value; the message names it.
     """
 
-    def __init__(self, node_name: str = 'camera_node', **options: Any) -> None:
+    def __init__(self, node_name: str = 'camera_node', *, arguments: Sequence[str] = (), **options: Any) -> None:
         super().__init__(node_name, **options)
         self._perceiver: Perceiver | None = None
         self._camera: Camera | None = None
@@ -77,26 +65,28 @@ class CameraNode(LifecycleNode):
         self._serving: Future[None] | None = None
         self._model_version = 0
         self._active_since: float | None = None
+        self._enabled = True
+        self._reporting = Lock()
         self.add_on_set_parameters_callback(self._check_parameters)
         declare_parameters(self)
         self.add_post_set_parameters_callback(self._apply_parameters)
-        for warning in startup_warnings(self):
+        topic = self.resolve_topic_name(image_topic(self, self._value('image_transport')))
+        for warning in startup_warnings(self, topic, arguments):
             self.get_logger().warning(warning)
-        # Both go on when /clock stops: a node that is silent then looks dead.
-        steady = Clock(clock_type=ClockType.STEADY_TIME)
-        self._diagnostics = self.create_publisher(DiagnosticArray, '/diagnostics', 10)
-        self.create_timer(DIAGNOSTICS_PERIOD_S, self._publish_diagnostics, clock=steady)
-        self.create_timer(LABELS_PERIOD_S, self._repeat_labels, clock=steady)
+        if self._value('label_info_period_s'):
+            steady = Clock(clock_type=ClockType.STEADY_TIME)
+            self.create_timer(self._value('label_info_period_s'), self._repeat_labels, clock=steady)
         self.create_service(SetBool, '~/enable', self._on_enable)
         backwards = JumpThreshold(min_forward=None, min_backward=Duration(nanoseconds=-1), on_clock_change=False)
         self._jump_handle = self.get_clock().create_jump_callback(backwards, post_callback=self._on_clock_jump)
+        self._health = HealthReports(self, self._status)
 
     def start(self) -> bool:
         """Configure and activate; whether both succeeded. What failed has been logged."""
         success = TransitionCallbackReturn.SUCCESS
         return self.trigger_configure() == success and self.trigger_activate() == success
 
-    @_reported
+    @reported
     def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
         checkpoint = resolve_checkpoint(self._value('model_path'))
         self.get_logger().info(f'Loading {checkpoint.title} ...')
@@ -105,7 +95,7 @@ class CameraNode(LifecycleNode):
             backend=self._value('backend'),
             device=self._value('device'),
             precision=self._value('precision'),
-            config=self._postprocess_config(),
+            config=postprocess_config(self),
         )
         started = monotonic()
         self._inference = ThreadPoolExecutor(1, thread_name_prefix='inference')
@@ -115,13 +105,10 @@ class CameraNode(LifecycleNode):
             self._inference.submit(perceiver.warm_up, 1).result()
         self._model_version += 1
         self._perceiver = perceiver
-        self._camera = Camera(
-            self,
-            perceiver,
-            self._camera_settings(),
-            output_qos=self._value('output_qos'),
-            model_version=self._model_version,
+        outputs = CameraOutputs(
+            self, perceiver, output_qos=self._value('output_qos'), model_version=self._model_version
         )
+        self._camera = Camera(self, perceiver, outputs, camera_settings(self), enabled=self._enabled)
         self.get_logger().info(
             f'{checkpoint.title} is ready on {perceiver.device} (warm-up {monotonic() - started:.1f} s).'
         )
@@ -132,33 +119,33 @@ class CameraNode(LifecycleNode):
             )
         return TransitionCallbackReturn.SUCCESS
 
-    @_reported
+    @reported
     def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
         assert self._camera is not None
         assert self._inference is not None
         super().on_activate(state)
-        self._camera.publish_labels()
+        self._camera.outputs.publish_labels()
         self._camera.subscribe(image_transport=self._value('image_transport'), input_qos=self._value('input_qos'))
         self._serving = self._inference.submit(self._serve, self._camera)
         self._active_since = monotonic()
         return TransitionCallbackReturn.SUCCESS
 
-    @_reported
+    @reported
     def on_deactivate(self, state: LifecycleState) -> TransitionCallbackReturn:
         self._stop_inference()
         return super().on_deactivate(state)
 
-    @_reported
+    @reported
     def on_cleanup(self, state: LifecycleState) -> TransitionCallbackReturn:
         self._release()
         return TransitionCallbackReturn.SUCCESS
 
-    @_reported
+    @reported
     def on_shutdown(self, state: LifecycleState) -> TransitionCallbackReturn:
         self._release()
         return TransitionCallbackReturn.SUCCESS
 
-    @_reported
+    @reported
     def on_error(self, state: LifecycleState) -> TransitionCallbackReturn:
         # Back to unconfigured, so that the next configure can try again.
         self._release()
@@ -166,17 +153,8 @@ class CameraNode(LifecycleNode):
 
     def destroy_node(self) -> None:
         self._release()
+        self._health.stop()
         super().destroy_node()
-
-    def _LifecycleNodeMixin__on_change_state(self, request: Any, response: Any) -> Any:
-        """Answer ~/change_state. rclpy's own callback, of this mangled name, raises on a transition that the current
-        state does not have, and the caller waits for ever."""
-        try:
-            return super()._LifecycleNodeMixin__on_change_state(request, response)  # type: ignore[misc]
-        except RuntimeError as error:
-            self.get_logger().warning(f'Transition {request.transition.id} is not possible now: {error}')
-            response.success = False
-            return response
 
     def _serve(self, camera: Camera) -> None:
         try:
@@ -207,27 +185,12 @@ class CameraNode(LifecycleNode):
             self._camera.destroy()
         if self._inference is not None:
             self._inference.shutdown(wait=False)
-        self._camera = self._perceiver = self._inference = None
+        with self._reporting:
+            self._camera = self._perceiver = self._inference = None
         free_gpu_memory()
 
     def _value(self, name: str) -> Any:
         return self.get_parameter(name).value
-
-    def _postprocess_config(self) -> PostprocessConfig:
-        return PostprocessConfig(
-            score_threshold=self._value('score_threshold'),
-            nms_threshold=self._value('nms_threshold'),
-            max_detections=self._value('max_detections'),
-        )
-
-    def _camera_settings(self) -> CameraSettings:
-        return CameraSettings(
-            class_id_format=self._value('class_id_format'),
-            overlay_alpha=self._value('overlay_alpha'),
-            overlay_max_rate_hz=self._value('overlay_max_rate_hz'),
-            max_image_age_ms=self._value('max_image_age_ms'),
-            max_allowed_processing_time_ms=self._value('diagnostics.max_allowed_processing_time_ms'),
-        )
 
     def _check_parameters(self, parameters: Sequence[Parameter]) -> SetParametersResult:
         reason = refusal(parameters)
@@ -236,42 +199,46 @@ class CameraNode(LifecycleNode):
     def _apply_parameters(self, parameters: Sequence[Parameter]) -> None:
         if self._perceiver is None or self._camera is None:
             return
-        before = self._perceiver.config
-        self._perceiver.config = self._postprocess_config()
-        self._camera.settings = self._camera_settings()
-        if self._active_since is not None and before.score_threshold != self._perceiver.config.score_threshold:
-            self._camera.publish_labels()
+        self._perceiver.config = postprocess_config(self)
+        self._camera.settings = camera_settings(self)
+        if self._active_since is not None:
+            self._camera.outputs.publish_labels()
 
-    def _publish_diagnostics(self) -> None:
-        statistics, situation = CameraStatistics(), Situation(lifecycle='unconfigured')
-        if self._camera is not None and self._perceiver is not None:
-            checkpoint, active_since = self._perceiver.checkpoint, self._active_since
-            statistics = self._camera.statistics
-            situation = Situation(
-                lifecycle='inactive' if active_since is None else 'active',
-                enabled=self._camera.enabled,
-                active_for_s=0.0 if active_since is None else monotonic() - active_since,
-                model=checkpoint.title,
-                trained=checkpoint.trained,
-                incompatible_qos=self._camera.incompatible_qos,
-                last_bad_image=self._camera.last_bad_image,
-            )
-        limits = Limits(**{name: self._value(f'diagnostics.{name}') for name in Limits.__dataclass_fields__})
+    def _status(self) -> DiagnosticStatus:
+        """How the node is; called from the thread of the reports, which must not hold what is given back meanwhile."""
+        with self._reporting:
+            return self._status_now()
+
+    def _status_now(self) -> DiagnosticStatus:
+        camera = self._camera
+        snapshot = (CameraStatistics() if camera is None else camera.statistics).snapshot()
         name = f'{self.get_fully_qualified_name()}: camera pipeline'
-        message = DiagnosticArray()
-        message.header.stamp = self.get_clock().now().to_msg()
-        message.status = [camera_status(name, statistics.snapshot(), situation, limits)]
-        self._diagnostics.publish(message)
+        return camera_status(name, snapshot, self._situation(camera, snapshot), health_limits(self))
+
+    def _situation(self, camera: Camera | None, snapshot: Snapshot) -> Situation:
+        perceiver, active_since = self._perceiver, self._active_since
+        image_input = None if camera is None else camera.input
+        silent = snapshot.since_last_frame_s is None or snapshot.since_last_frame_s > SILENCE_S
+        return Situation(
+            lifecycle=self.lifecycle_state,
+            enabled=self._enabled,
+            active_for_s=0.0 if active_since is None else monotonic() - active_since,
+            model='' if perceiver is None else perceiver.checkpoint.title,
+            trained=perceiver is None or perceiver.checkpoint.trained,
+            clock=clock_fault(self),
+            incompatible_qos='' if image_input is None else image_input.incompatible_qos,
+            last_bad_image='' if camera is None else camera.last_bad_image,
+            silence=image_input.why_silent() if image_input is not None and silent else '',
+        )
 
     def _repeat_labels(self) -> None:
         if self._camera is not None and self._active_since is not None:
-            self._camera.publish_labels()
+            self._camera.outputs.publish_labels(again=True)
 
     def _on_enable(self, request: SetBool.Request, response: SetBool.Response) -> SetBool.Response:
-        if self._camera is None:
-            response.success, response.message = False, 'The node is not configured.'
-            return response
-        self._camera.enabled = bool(request.data)
+        self._enabled = bool(request.data)
+        if self._camera is not None:
+            self._camera.enabled = self._enabled
         response.success, response.message = True, 'inference runs' if request.data else 'inference is paused'
         return response
 
@@ -288,7 +255,10 @@ def main(args: list[str] | None = None) -> int:
     try:
         rclpy.init(args=args)
         initialised = True
-        node = CameraNode()
+        warnings = room_warnings()  # before the node takes its share
+        node = CameraNode(arguments=sys.argv if args is None else args)
+        for warning in warnings:
+            node.get_logger().warning(warning)
         if node.get_parameter('autostart').value and not node.start():
             logger.fatal('Could not start; the reason stands above.')
             return 1

@@ -11,7 +11,7 @@ from types import TracebackType
 
 from perception.errors import PerceptionError
 from perception.resources import config_file
-from perception.ros.startup_checks import PROFILE_VARIABLES
+from perception.ros.fast_dds import PROFILE_VARIABLES
 
 STOP_TIMEOUT_S = 15.0
 _PR_SET_PDEATHSIG = 1

@@ -4,7 +4,7 @@
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 from rcl_interfaces.msg import FloatingPointRange, IntegerRange, ParameterDescriptor
 from rclpy.node import Node
@@ -12,6 +12,9 @@ from rclpy.parameter import Parameter
 
 from perception.backends import BACKENDS
 from perception.backends.eager import PRECISIONS
+from perception.postprocess import PostprocessConfig
+from perception.ros.findings import Limits
+from perception.ros.qos import QOS_CHOICES
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,7 +42,16 @@ class ParameterSpec:
         return descriptor
 
 
-QOS_CHOICES = ('best_effort', 'reliable')
+@dataclass(frozen=True, kw_only=True)
+class CameraSettings:
+    """The parameters of the same names that may change while the camera runs."""
+
+    class_id_format: str
+    overlay_alpha: float
+    overlay_max_rate_hz: float
+    max_image_age_ms: float
+    max_allowed_processing_time_ms: float
+
 
 PARAMETERS = (
     ParameterSpec(
@@ -65,7 +77,7 @@ PARAMETERS = (
         default='raw',
         fixed=True,
         choices=('raw', 'compressed'),
-        description='Subscribe to image (raw) or to image/compressed.',
+        description='Subscribe to image (raw) or to image/compressed, which follows a remap of image.',
     ),
     ParameterSpec(
         name='input_qos',
@@ -80,6 +92,14 @@ PARAMETERS = (
         fixed=True,
         choices=QOS_CHOICES,
         description='Reliability of the published results.',
+    ),
+    ParameterSpec(
+        name='label_info_period_s',
+        default=0.0,
+        fixed=True,
+        value_range=(0, 3600),
+        description='Repeat label infos and vision_info, for recorders that start late and miss what is latched; '
+        "0: on change only, as Nav2's semantic layer starts its map anew with each.",
     ),
     ParameterSpec(
         name='warmup_iterations',
@@ -148,12 +168,59 @@ PARAMETERS = (
         value_range=(0, 600_000),
         description='Too long processing that lasts this long is an error.',
     ),
+    ParameterSpec(
+        name='diagnostics.max_lost_share',
+        default=0.1,
+        value_range=(0, 1),
+        description='Share of the frames that may be lost on their way to the node; more is a warning; 0: not judged.',
+    ),
+    ParameterSpec(
+        name='diagnostics.max_unanswered_share',
+        default=0.5,
+        value_range=(0, 1),
+        description='Share of the frames that reach the node and may stay without an answer, as when newer ones come '
+        'before their turn; more is a warning; 0: not judged.',
+    ),
+    ParameterSpec(
+        name='diagnostics.max_delay_ms',
+        default=1000.0,
+        value_range=(0, 600_000),
+        description="Answers that go out later than this after their image's stamp (median) are a warning; "
+        '0: not judged.',
+    ),
+    ParameterSpec(
+        name='diagnostics.max_stamp_ahead_ms',
+        default=100.0,
+        value_range=(0, 600_000),
+        description='Stamps farther in the future than this are a warning; 0: not judged. A simulated clock moves in '
+        'steps, so do not go below these.',
+    ),
 )
 
 
 def declare_parameters(node: Node) -> None:
     """Declare all parameters on a node; refused values raise rclpy's exceptions, which name parameter and reason."""
     node.declare_parameters('', [(spec.name, spec.default, spec.descriptor()) for spec in PARAMETERS])
+
+
+def postprocess_config(node: Node) -> PostprocessConfig:
+    """Which detections a node is to report."""
+    names = ('score_threshold', 'nms_threshold', 'max_detections')
+    return PostprocessConfig(**{name: node.get_parameter(name).value for name in names})
+
+
+def camera_settings(node: Node) -> CameraSettings:
+    """What of a node's parameters a running camera looks at."""
+    names = ('class_id_format', 'overlay_alpha', 'overlay_max_rate_hz', 'max_image_age_ms')
+    return CameraSettings(
+        **{name: node.get_parameter(name).value for name in names},
+        max_allowed_processing_time_ms=node.get_parameter('diagnostics.max_allowed_processing_time_ms').value,
+    )
+
+
+def health_limits(node: Node) -> Limits:
+    """How strictly a node's health is judged."""
+    return Limits(**{each.name: node.get_parameter(f'diagnostics.{each.name}').value for each in fields(Limits)})
 
 
 def refusal(parameters: Sequence[Parameter]) -> str:

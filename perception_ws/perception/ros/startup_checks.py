@@ -1,20 +1,31 @@
 """What a node should be told when it starts: mistakes that ROS passes over in silence."""
 
-import os
+from collections.abc import Sequence
 
-import rclpy
 from rclpy.node import Node
 
 from perception.errors import nearest
+from perception.ros.parameter_files import foreign_sections, sections, shared_parameters
 from perception.ros.parameters import PARAMETERS
-
-PROFILE_VARIABLES = ('FASTRTPS_DEFAULT_PROFILES_FILE', 'FASTDDS_DEFAULT_PROFILES_FILE')
-"""Where Fast DDS finds its profile: the name up to Jazzy, and the one since."""
+from perception.ros.qos import check_qos_overrides
 
 
-def startup_warnings(node: Node) -> list[str]:
-    """Warnings about a node that has declared its parameters."""
-    return [*_unknown_parameters(node), *_small_segments()]
+def startup_warnings(node: Node, image_topic: str, arguments: Sequence[str]) -> list[str]:
+    """Warnings about a node that has declared its parameters.
+
+    Args:
+        image_topic: Full name of the topic that it will subscribe to.
+        arguments: The command line.
+
+    Raises:
+        InvalidParameterValueException: If qos_overrides says what cannot be.
+    """
+    found, name = sections(arguments), node.get_fully_qualified_name()
+    return [
+        *foreign_sections(found, name),
+        *_unknown_parameters(node),
+        *check_qos_overrides(node, image_topic, shared_parameters(found, name)),
+    ]
 
 
 def _unknown_parameters(node: Node) -> list[str]:
@@ -24,15 +35,4 @@ def _unknown_parameters(node: Node) -> list[str]:
         f'Parameter {name!r} is unknown and ignored: {nearest(name, known)}'
         for name in getattr(node, '_parameter_overrides', {})
         if not node.has_parameter(name) and not name.startswith(('qos_overrides.', 'use_sim_time'))
-    ]
-
-
-def _small_segments() -> list[str]:
-    if 'fastrtps' not in rclpy.get_rmw_implementation_identifier() or any(
-        name in os.environ for name in PROFILE_VARIABLES
-    ):
-        return []
-    return [
-        f"{PROFILE_VARIABLES[0]} is not set: by Fast DDS's defaults images over half a megabyte get lost. Point it at "
-        "this package's config/fastdds_large_images.xml, here and for the camera driver."
     ]
