@@ -31,7 +31,7 @@ from perception.output_folder import STOPPED, StopRequest, claim_folder, keep_ap
 from perception.replay.truth import TruthSource
 from perception.ros.demo_summary import count_text, print_summary, summarise
 from perception.ros.node_process import NodeProcess, isolate_middleware
-from perception.ros.pace import Pace, pace_text
+from perception.ros.pace import Pace, pace_findings
 from perception.ros.player import (
     ANSWER_TIMEOUT_S,
     RUNNING_NODE_TIMEOUT_S,
@@ -143,8 +143,8 @@ def _run(source: FrameSource, truth: TruthSource, options: LiveOptions, labels: 
     print_summary(summary, output, REPORT_FILES if options.node else (*REPORT_FILES, LOG_FILE))
     if report.frames:
         print(f'\n{format_report(report)}')
-    if not summary['pace']['kept']:
-        print(f'PACE NOT KEPT: {pace_text(summary["pace"])}')
+    for text in pace_findings(summary['pace']):
+        print(text)
     for text in summary['missed']:
         print(f'MISSED: {text}')
     return summary
@@ -291,7 +291,7 @@ def _write(output: Path, summary: dict[str, Any], report: Report, labels: LabelS
             f'{frames["sent"]:,} frames sent, {frames["answered"]:,} answered, {summary["frames_per_s"]:.1f} a second; '
             f'unanswered: {frames["unanswered"]:,}; dropped by the node: {count_text(frames["dropped"])}; lost on the '
             f'way: {count_text(frames["lost_on_the_way"])}.'
-            + ('' if summary['pace']['kept'] else f' Pace not kept: {pace_text(summary["pace"])}')
+            + ''.join(f' {text}' for text in pace_findings(summary['pace']))
         ),
     )
     write_report_page(
