@@ -21,7 +21,8 @@ from perception.interfaces import StampedImage
 from perception.labels import CITYSCAPES_11_3
 from perception.metrics import Evaluator, Report
 from perception.ros import live_replay
-from perception.ros.live_replay import LiveOptions, Thresholds, find_faults, find_missed
+from perception.ros.live_gate import Thresholds, find_faults, find_missed
+from perception.ros.live_replay import LiveOptions
 from perception.ros.node_process import NodeProcess, isolate_middleware
 from perception.ros.player import RUNNING_NODE_TIMEOUT_S, START_TIMEOUT_S
 from tests.ros.command_process import command_process, interrupt_at_four_frames, read_until, run_command

@@ -77,7 +77,8 @@ def run(options: argparse.Namespace) -> int:
     model = given.pop('model', '')
     check_model(model)
     try:
-        from perception.ros.live_replay import LiveOptions, Thresholds, run_live_replay
+        from perception.ros.live_gate import Thresholds
+        from perception.ros.live_replay import LiveOptions, run_live_replay
     except ImportError as error:
         raise MissingDependencyError(
             f'A live replay runs a ROS 2 node, and {error.name} is missing. Source a ROS 2 setup file, or install ROS '
