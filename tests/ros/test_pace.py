@@ -1,6 +1,7 @@
 """The pace of a recording: when frames are due, whether they were sent by then, and stamps that no camera makes."""
 
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -32,7 +33,7 @@ def play_stamps(stamps_s: Sequence[float], speed: float = 1.0) -> tuple[list[flo
     for stamp_s in stamps_s:
         due_s.append(pace.due(round(stamp_s * 1e9)))
         pace.note_sent(due_s[-1])
-    return [round(later - earlier, 6) for earlier, later in zip(due_s, due_s[1:], strict=False)], pace.summary()
+    return [round(later - earlier, 6) for earlier, later in pairwise(due_s)], pace.summary()
 
 
 def no_jumps() -> dict[str, dict[str, float]]:

@@ -112,7 +112,10 @@ def run(options: argparse.Namespace) -> int:
         ),
     )
     if not summary['complete']:
-        return 130 if summary['interrupted_by'] == STOPPED else 1
+        if summary['interrupted_by'] == STOPPED:
+            return 130
+        print(f'perception replay-live: {summary["interrupted_by"]}', file=sys.stderr)
+        return 1
     for fault in summary['faults']:
         print(f'perception replay-live: {fault}', file=sys.stderr)
     if summary['faults']:

@@ -8,7 +8,7 @@ import json
 import os
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -27,7 +27,7 @@ from perception.metrics import Report
 from perception.metrics.page_sections import Section
 from perception.metrics.report_page import write_report_page
 from perception.metrics.tables import format_report
-from perception.output_folder import STOPPED, StopRequest, claim_folder, keep_apart
+from perception.output_folder import StopRequest, claim_folder, keep_apart
 from perception.replay.truth import TruthSource
 from perception.ros.demo_summary import count_text, print_summary, summarise
 from perception.ros.live_gate import Thresholds, find_faults, find_missed
@@ -40,6 +40,7 @@ from perception.ros.player import (
     FramePlayer,
     OutgoingFrame,
 )
+from perception.ros.playing import play_to_end
 from perception.ros.scene_judge import SceneJudge
 from perception.throughput import read_ahead
 
@@ -88,7 +89,7 @@ def run_live_replay(
         thresholds that were not reached.
 
     Raises:
-        PerceptionError: If no node answers, the one that was started ends, or the output folder is taken.
+        PerceptionError: If no node answers, the one that was started cannot start, or the output folder is taken.
     """
     keep_apart(options.output, source.path)
     with claim_folder(options.output):
@@ -107,7 +108,8 @@ def _run(source: FrameSource, truth: TruthSource, options: LiveOptions, labels: 
     if not options.node:
         isolate_middleware(os.environ)  # type: ignore[arg-type]
     pace = Pace(options.speed)
-    with SceneJudge(labels, ANSWER_TIMEOUT_S) as judge:
+    # To the end: whenever a signal comes, what was measured is written.
+    with StopRequest() as stop, SceneJudge(labels, ANSWER_TIMEOUT_S) as judge:
         # ROS's own handlers would end its context at once, and with it the way to the node's last report.
         rclpy.init(signal_handler_options=SignalHandlerOptions.NO)
         player = FramePlayer(options.node or OWN_NAMESPACE, on_scene=judge.judge)
@@ -119,18 +121,18 @@ def _run(source: FrameSource, truth: TruthSource, options: LiveOptions, labels: 
             player.settle(check)
 
         try:
-            seconds, interrupted = _meet_node(player, labels, options, play)
+            seconds, interrupted = _meet_node(player, labels, options, stop, play)
         finally:
             player.close()
             rclpy.try_shutdown()
         report = judge.report({'network': player.model, 'recording': source.path.name, 'truth': truth.description})
-    summary = summarise(player, source, seconds=seconds, pictures=[], interrupted=interrupted)
-    summary |= {'truth': truth.description, 'scored': len(report.frames), 'bad_truth': judge.bad_truth}
-    summary['pace'] = pace.summary()
-    summary['faults'] = find_faults(summary, truth_wanted=options.truth_wanted)
-    summary['missed'] = find_missed(summary, report, options.thresholds)
-    _write(output, summary, report, labels)
-    print_summary(summary, output, REPORT_FILES if options.node else (*REPORT_FILES, LOG_FILE))
+        summary = summarise(player, source, seconds=seconds, pictures=[], interrupted=interrupted)
+        summary |= {'truth': truth.description, 'scored': len(report.frames), 'bad_truth': judge.bad_truth}
+        summary['pace'] = pace.summary()
+        summary['faults'] = find_faults(summary, truth_wanted=options.truth_wanted)
+        summary['missed'] = find_missed(summary, report, options.thresholds)
+        _write(output, summary, report, labels)
+        print_summary(summary, output, REPORT_FILES if options.node else (*REPORT_FILES, LOG_FILE))
     if report.frames:
         print(f'\n{format_report(report)}')
     for text in pace_findings(summary['pace']):
@@ -141,10 +143,14 @@ def _run(source: FrameSource, truth: TruthSource, options: LiveOptions, labels: 
 
 
 def _meet_node(
-    player: FramePlayer, labels: LabelSpace, options: LiveOptions, play: Callable[[Callable[[], None]], None]
+    player: FramePlayer,
+    labels: LabelSpace,
+    options: LiveOptions,
+    stop: StopRequest,
+    play: Callable[[Callable[[], None]], None],
 ) -> tuple[float, str]:
     """Start a node, or find the one that runs, and play to it; returns the seconds, and what ended it early."""
-    with StopRequest() as stop, ExitStack() as stack:
+    with ExitStack() as stack:
         check_alive: Callable[[], None] = _nothing
         if not options.node:
             parameters = {**options.parameters, 'image_transport': options.transport}
@@ -160,16 +166,7 @@ def _meet_node(
         _check_labels(player, labels, check)
         if options.node:
             player.await_first_report(check)
-        started, interrupted = time.monotonic(), ''
-        try:
-            play(check)
-        except KeyboardInterrupt:
-            interrupted = STOPPED
-        except RecordingError as error:
-            interrupted = str(error)
-        with suppress(KeyboardInterrupt):  # a second Ctrl-C ends the wait
-            player.await_final_report(check_alive)
-        return max(player.last_arrival - started, 1e-9), interrupted
+        return play_to_end(player, play, stop, check_alive)
 
 
 def _nothing() -> None:

@@ -92,8 +92,8 @@ def pace_findings(pace: dict[str, Any]) -> list[str]:
     ]
     if steps:
         findings.append(
-            f'PACE STARTED ANEW: the recorded stamps jump {" and ".join(steps)}. Pauses of more than '
-            f'{LONGEST_PAUSE_S:g} s and steps back were not waited for: the next frame was sent after the usual interval.'
+            f'PACE STARTED ANEW: the recorded stamps jump {" and ".join(steps)}. Steps back, and pauses of more than '
+            f'{LONGEST_PAUSE_S:g} s, are not played: the next frame was sent after the usual interval.'
         )
     return findings
 
