@@ -105,8 +105,8 @@ def test_where_stamps_jump_the_pace_starts_anew(
         assert summary['jumps'][direction] == {'count': count, 'longest_s': pytest.approx(longest_s, abs=1e-3)}
     (finding,) = pace_findings(summary)
     assert finding.startswith('PACE STARTED ANEW: the recorded stamps jump ')
-    assert (f'{forward[0]} times forward' in finding) == bool(forward[0])
-    assert (f'{back[0]} times back' in finding) == bool(back[0])
+    assert (f'{forward[0]} time forward' in finding) == bool(forward[0])
+    assert (f'{back[0]} time back' in finding) == bool(back[0])
 
 
 def test_an_honest_pause_is_waited_for(clock: list[float]) -> None:

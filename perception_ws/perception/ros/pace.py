@@ -86,7 +86,7 @@ def pace_findings(pace: dict[str, Any]) -> list[str]:
     """What people should know of a pace: that it was not kept, or started anew."""
     findings = [] if pace['kept'] else [f'PACE NOT KEPT: {_late_text(pace)}']
     steps = [
-        f'{jump["count"]:,} times {direction} (by up to {jump["longest_s"]:,.1f} s)'
+        f'{jump["count"]:,} time{"s" * (jump["count"] > 1)} {direction} (by up to {jump["longest_s"]:,.1f} s)'
         for direction, jump in pace['jumps'].items()
         if jump['count']
     ]

@@ -34,7 +34,7 @@ RUNNING_NODE_TIMEOUT_S = 20.0
 ANSWER_TIMEOUT_S = 15.0
 SETTLE_TIMEOUT_S = 5.0
 IN_FLIGHT_TIMEOUT_S = 1.0
-REPORT_TIMEOUT_S = 10.0
+REPORT_TIMEOUT_S = 5.0
 """The node reports once a second, on a busy machine later."""
 
 
