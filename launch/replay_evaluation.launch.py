@@ -1,19 +1,18 @@
 """A recording through the running node, judged: `ros2 launch perception replay_evaluation.launch.py bag:=DRIVE`.
 
-Ends when the recording does; `ros2 launch` returns 1 where a threshold is missed or the run failed.
+Ends when the recording does, or the node; `ros2 launch` returns 1 where a threshold is missed or the run failed.
 Arguments: `ros2 launch perception replay_evaluation.launch.py --show-args`.
 """
 
 from launch import LaunchContext, LaunchDescription
 from launch.actions import (
     DeclareLaunchArgument,
-    EmitEvent,
     IncludeLaunchDescription,
     OpaqueFunction,
     RegisterEventHandler,
+    Shutdown,
 )
 from launch.event_handlers import OnProcessExit
-from launch.events import Shutdown
 from launch.events.process import ProcessExited
 from launch.launch_description_sources import PythonLaunchDescriptionSource
 from launch.substitutions import LaunchConfiguration, PathJoinSubstitution
@@ -24,6 +23,7 @@ ARGUMENTS = {
     'bag': (None, 'The recording: a bag, a video or a folder of images.'),
     'output': ('live_replay', 'Folder for summary.json, report.json and report.html; an earlier report is replaced.'),
     'namespace': ('camera', 'Namespace of the node.'),
+    'input_image_topic': ('image', 'Where the node listens and the recording is sent, as of camera_pipeline.'),
     'topic': ('', 'Camera topic of the bag, where it has several.'),
     'truth': (
         '',
@@ -42,6 +42,7 @@ ARGUMENTS = {
         'Empty: none.',
     ),
 }
+INPUT = 'input_image_topic'
 PASSED_ON = (
     *('output', 'topic', 'truth', 'truth_split', 'start_timeout', 'speed', 'frames'),
     *('min_mean_iou', 'min_ap50', 'max_latency_p95_ms', 'max_lost_share'),
@@ -57,22 +58,29 @@ def evaluator(context: LaunchContext) -> list[Node | RegisterEventHandler]:
         if values[name]:
             arguments += [f'--{name.replace("_", "-")}', values[name]]
     node = Node(
-        package='perception', executable='replay_evaluator', output='screen', emulate_tty=True, arguments=arguments
+        package='perception',
+        executable='replay_evaluator',
+        output='screen',
+        emulate_tty=True,
+        arguments=arguments,
+        # It sends where the node listens: the same remappings as the node has.
+        remappings=[('image', values[INPUT]), ('image/compressed', f'{values[INPUT]}/compressed')],
+        # Stopped, it still scores what it has and writes the report.
+        sigterm_timeout='20',
+        sigkill_timeout='120',
     )
-    return [node, RegisterEventHandler(OnProcessExit(target_action=node, on_exit=end_launch))]
+    return [RegisterEventHandler(OnProcessExit(target_action=node, on_exit=end_launch)), node]
 
 
-def end_launch(event: ProcessExited, context: LaunchContext) -> list[EmitEvent | OpaqueFunction]:
-    """Shut the node down, too; an evaluator that failed fails the launch."""
-    actions: list[EmitEvent | OpaqueFunction] = [EmitEvent(event=Shutdown(reason='the replay has ended'))]
+def end_launch(event: ProcessExited, context: LaunchContext) -> Shutdown | None:
+    """Shut the node down, too; an evaluator that failed, or was stopped, fails the launch."""
     if event.returncode:
-        actions.append(OpaqueFunction(function=fail, args=[event.returncode]))
-    return actions
-
-
-def fail(context: LaunchContext, code: int) -> None:
-    """Make `ros2 launch` return 1."""
-    raise RuntimeError(f'replay_evaluator returned {code}: 3 is a missed threshold, 1 a failed run; see above')
+        # Shuts down, too, and makes `ros2 launch` return 1; with a Shutdown as well there would be two.
+        raise RuntimeError(
+            f'replay_evaluator returned {event.returncode} (3: a threshold is missed, 1: the run failed, 130: it was '
+            'stopped); see above'
+        )
+    return None if context.is_shutdown else Shutdown(reason='the replay has ended')
 
 
 def generate_launch_description() -> LaunchDescription:
@@ -84,5 +92,6 @@ def generate_launch_description() -> LaunchDescription:
         for name, (default, text) in ARGUMENTS.items()
     ]
     # Its other arguments, such as model_path, params_file and device, are taken from the command line.
-    node = IncludeLaunchDescription(PythonLaunchDescriptionSource(camera))
+    # Required: with a node that cannot start, or dies, there is nothing left to judge.
+    node = IncludeLaunchDescription(PythonLaunchDescriptionSource(camera), launch_arguments=[('required', 'true')])
     return LaunchDescription([*declared, node, OpaqueFunction(function=evaluator)])

@@ -69,6 +69,17 @@ def test_signals_that_come_together_are_one_and_a_later_one_does_not_wait(monkey
             os.kill(os.getpid(), signal.SIGTERM)
 
 
+def test_what_is_done_is_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
+    with StopRequest() as stop:
+        os.kill(os.getpid(), signal.SIGINT)
+        stop.forget()
+        stop.check()
+        later = time.monotonic() + 2 * SAME_S
+        monkeypatch.setattr(time, 'monotonic', lambda: later)
+        os.kill(os.getpid(), signal.SIGTERM)  # a launcher's second one comes while the report is written
+        assert stop.requested
+
+
 def test_afterwards_signals_are_what_they_were() -> None:
     before = signal.getsignal(signal.SIGTERM)
     with StopRequest():

@@ -99,6 +99,10 @@ class StopRequest:
         if self.requested:
             raise KeyboardInterrupt
 
+    def forget(self) -> None:
+        """What was asked for is done: a signal that comes now, as a launcher's second one may, counts as the first."""
+        self.requested, self._since = False, 0.0
+
     def __enter__(self) -> StopRequest:
         if threading.current_thread() is threading.main_thread():
             self._before = {number: signal.signal(number, self._note) for number in (signal.SIGINT, signal.SIGTERM)}

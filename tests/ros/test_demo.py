@@ -2,8 +2,6 @@
 
 import fcntl
 import json
-import os
-import signal
 import subprocess
 from pathlib import Path
 
@@ -13,7 +11,14 @@ import pytest
 from perception.bag.frames import open_frames
 from perception.errors import RecordingError
 from perception.ros.demo import UNFINISHED, DemoOptions, run_demo
-from tests.ros.command_process import command_process, interrupt_at_four_frames, read_until, run_command
+from tests.ros.command_process import (
+    MANY,
+    command_process,
+    interrupt_at_four_frames,
+    kill_node,
+    read_until,
+    run_command,
+)
 from tests.ros.user_node import draw_image
 
 pytestmark = pytest.mark.ros
@@ -23,10 +28,19 @@ def _run_demo(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
     return run_command('demo', *arguments)
 
 
-def _draw_images(folder: Path, count: int = 6) -> Path:
+def _draw_images(folder: Path, count: int) -> Path:
     folder.mkdir()
     for index in range(count):
         cv2.imwrite(str(folder / f'{index}.png'), draw_image(seed=index))
+    return folder
+
+
+@pytest.fixture(scope='module')
+def many_images(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp('many')
+    cv2.imwrite(str(folder / '0.png'), draw_image())
+    for index in range(1, MANY):
+        (folder / f'{index}.png').hardlink_to(folder / '0.png')
     return folder
 
 
@@ -99,13 +113,13 @@ def test_a_demo_without_frames_costs_no_earlier_one(tiny_checkpoint_path: Path, 
 
 
 def test_a_killed_demo_costs_no_earlier_one_and_a_finished_one_replaces_it(
-    tiny_checkpoint_path: Path, tmp_path: Path
+    many_images: Path, tiny_checkpoint_path: Path, tmp_path: Path
 ) -> None:
     output = tmp_path / 'out'
     earlier = _earlier_demo(output)
-    options = ['--images', _draw_images(tmp_path / 'images'), '--model', tiny_checkpoint_path, '--output', output]
+    options = ['--images', many_images, '--model', tiny_checkpoint_path, '--output', output]
     with command_process('demo', *options, '--rate', 4) as process:
-        read_until(process, '4/6')
+        read_until(process, f'4/{MANY}')
         process.kill()
     assert _content(output) == earlier
     result = _run_demo(*options, '--frames', 2, '--no-video')
@@ -116,14 +130,15 @@ def test_a_killed_demo_costs_no_earlier_one_and_a_finished_one_replaces_it(
     assert not (output / UNFINISHED).exists()
 
 
-def test_a_node_that_dies_leaves_what_had_come(tiny_checkpoint_path: Path, tmp_path: Path) -> None:
+def test_a_node_that_dies_leaves_what_had_come(many_images: Path, tiny_checkpoint_path: Path, tmp_path: Path) -> None:
     output = tmp_path / 'out'
     _earlier_demo(output)
-    options = ['--model', tiny_checkpoint_path, '--output', output, '--rate', 4]
-    with command_process('demo', '--images', _draw_images(tmp_path / 'images'), *options) as process:
-        read_until(process, '3/6')
-        (node,) = Path(f'/proc/{process.pid}/task/{process.pid}/children').read_text().split()
-        os.kill(int(node), signal.SIGKILL)
+    # Without --rate frames are sent one by one, when the one before is answered.
+    with command_process(
+        'demo', '--images', many_images, '--model', tiny_checkpoint_path, '--output', output
+    ) as process:
+        read_until(process, f'3/{MANY}')
+        kill_node(process)
         _, stderr = process.communicate(timeout=60)
     assert process.returncode == 1
     assert f'camera_node ended with exit code -9. The end of {output / "node.log"}:' in stderr
@@ -168,12 +183,10 @@ def test_a_second_demo_into_the_same_folder_is_refused(tmp_path: Path) -> None:
     assert 'Another run is writing' in result.stderr
 
 
-def test_a_stopped_demo_says_what_became_of_every_frame(tiny_checkpoint_path: Path, tmp_path: Path) -> None:
-    images = tmp_path / 'images'
-    images.mkdir()
-    for index in range(6):
-        cv2.imwrite(str(images / f'{index}.png'), draw_image(seed=index))
+def test_a_stopped_demo_says_what_became_of_every_frame(
+    many_images: Path, tiny_checkpoint_path: Path, tmp_path: Path
+) -> None:
     output = tmp_path / 'out'
     options = ['--model', tiny_checkpoint_path, '--rate', '4', '--no-video', '--pictures', '0']
-    stdout = interrupt_at_four_frames(output, 'demo', '--images', images, *options)
+    stdout = interrupt_at_four_frames(output, 'demo', '--images', many_images, *options)
     assert f'summary.json and node.log are in {output}/' in stdout.splitlines()

@@ -6,6 +6,7 @@ import random
 import signal
 import subprocess
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -21,10 +22,18 @@ from perception.interfaces import StampedImage
 from perception.labels import CITYSCAPES_11_3
 from perception.metrics import Evaluator, Report
 from perception.ros import live_replay
-from perception.ros.live_replay import LiveOptions, Thresholds, find_faults, find_missed
+from perception.ros.live_gate import Thresholds, find_faults, find_missed
+from perception.ros.live_replay import LiveOptions
 from perception.ros.node_process import NodeProcess, isolate_middleware
 from perception.ros.player import RUNNING_NODE_TIMEOUT_S, START_TIMEOUT_S
-from tests.ros.command_process import command_process, interrupt_at_four_frames, read_until, run_command
+from tests.ros.command_process import (
+    MANY,
+    command_process,
+    interrupt_at_four_frames,
+    kill_node,
+    read_until,
+    run_command,
+)
 from tests.training.data.drawn_layouts import draw_camvid
 
 pytestmark = pytest.mark.ros
@@ -39,6 +48,20 @@ def bag(tmp_path_factory: pytest.TempPathFactory) -> Path:
     frames, truth = labelled_frames(open_labelled(root / 'data'), 10.0)
     write_frames_bag(frames, root / 'drive', encoding='png', truth=truth, progress=False)
     return root / 'drive'
+
+
+def _write_drive(folder: Path, stamps_s: Iterable[float]) -> Path:
+    """A bag of small black frames with these stamps."""
+    image_rgb = np.zeros((64, 96, 3), np.uint8)
+    with BagWriter(folder) as writer:
+        for stamp_s in stamps_s:
+            writer.write_image('/camera/image', StampedImage(image_rgb=image_rgb, stamp_ns=round(stamp_s * 1e9)))
+    return folder
+
+
+@pytest.fixture(scope='module')
+def long_drive(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return _write_drive(tmp_path_factory.mktemp('long') / 'drive', (1 + 0.25 * index for index in range(MANY)))
 
 
 def _replay(*arguments: object, **environment: str) -> subprocess.CompletedProcess[str]:
@@ -94,10 +117,12 @@ def test_a_recording_that_is_missing_starts_nothing(tmp_path: Path) -> None:
     assert not (tmp_path / 'out').exists()
 
 
-def test_a_stopped_run_says_what_became_of_every_frame(bag: Path, tiny_checkpoint_path: Path, tmp_path: Path) -> None:
-    options = ['--model', tiny_checkpoint_path, '--speed', 0.4]
+def test_a_stopped_run_says_what_became_of_every_frame(
+    long_drive: Path, tiny_checkpoint_path: Path, tmp_path: Path
+) -> None:
     # Four frames within a second: the node's report of that moment is older than the last ones.
-    stdout = interrupt_at_four_frames(tmp_path / 'out', 'replay-live', bag, *options)
+    options = [long_drive, '--model', tiny_checkpoint_path]
+    stdout = interrupt_at_four_frames(tmp_path / 'out', 'replay-live', *options)
     assert 'STOPPED EARLY' in stdout
 
 
@@ -115,6 +140,51 @@ def test_of_a_recording_that_was_cut_short_all_that_is_left_is_judged(
     summary = json.loads((tmp_path / 'out' / 'summary.json').read_text())
     assert 'was cut short' in summary['interrupted_by']
     assert 5 < summary['frames']['answered'] < 20
+
+
+def test_stamps_that_jump_do_not_hang_a_gate(tiny_checkpoint_path: Path, tmp_path: Path) -> None:
+    since_boot_s, of_day_s = 12.0, 1.7e9
+    stamps_s = (start_s + 0.2 * index for start_s in (since_boot_s, of_day_s) for index in range(3))
+    drive = _write_drive(tmp_path / 'drive', stamps_s)
+    options = ['--model', tiny_checkpoint_path, '--output', tmp_path / 'out', '--truth', 'none']
+    result = _replay(drive, *options, '--max-lost-share', 1)
+    assert result.returncode == 0, result.stderr
+    pace = json.loads((tmp_path / 'out' / 'summary.json').read_text())['pace']
+    assert pace['interval_ms'] == pytest.approx(200)
+    assert {direction: jump['count'] for direction, jump in pace['jumps'].items()} == {'forward': 1, 'back': 0}
+    assert 'PACE STARTED ANEW: the recorded stamps jump 1 times forward (by up to 1,699,999,987.6 s)' in result.stdout
+    assert 'PACE STARTED ANEW' in (tmp_path / 'out' / 'report.html').read_text()
+
+
+def test_a_node_that_dies_leaves_what_had_come(long_drive: Path, tiny_checkpoint_path: Path, tmp_path: Path) -> None:
+    options = ['--model', tiny_checkpoint_path, '--output', tmp_path / 'out']
+    with command_process('replay-live', long_drive, *options) as process:
+        read_until(process, f'3/{MANY}')
+        kill_node(process)
+        stdout, stderr = process.communicate(timeout=60)
+    assert process.returncode == 1
+    said = f'camera_node ended with exit code -9. The end of {tmp_path / "out" / "node.log"}:'
+    assert said in stderr
+    summary = json.loads((tmp_path / 'out' / 'summary.json').read_text())
+    assert summary['interrupted_by'].startswith(said)
+    assert summary['frames']['sent'] >= 3
+    assert 'report.html, report.json, summary.json and node.log are in' in stdout
+
+
+def test_signals_while_the_report_is_written_cost_nothing(
+    bag: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write = live_replay._write
+
+    def signalled(*arguments: Any) -> None:
+        for number in (signal.SIGINT, signal.SIGTERM):
+            os.kill(os.getpid(), number)
+        write(*arguments)
+
+    monkeypatch.setattr(live_replay, '_write', signalled)
+    monkeypatch.setattr(live_replay, '_meet_node', lambda *_: (1.0, ''))
+    assert main(['replay-live', str(bag), '--node', '/nobody', '--output', str(tmp_path / 'out')]) == 1  # no frames
+    assert {path.name for path in (tmp_path / 'out').iterdir()} >= {'report.html', 'report.json', 'summary.json'}
 
 
 def test_a_node_that_runs_is_judged_on_the_frames_of_this_run_alone(

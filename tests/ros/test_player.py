@@ -1,5 +1,6 @@
 """The player beside a stand-in for the node: whose counts it believes, and what it says of a node that is not there."""
 
+import time
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -134,6 +135,25 @@ def test_a_node_that_is_not_there_is_answered_with_those_there_are(
     assert player.spin_until(seen, TIMEOUT_S, nothing)
     assert 'The one there (no report yet) does not listen to /camera/image or /camera/image/compressed:' in complaint()
     there.destroy_node()
+
+
+def test_a_node_that_has_gone_is_not_waited_for(user: UserNode, player: FramePlayer) -> None:
+    there = rclpy.create_node('some_camera', namespace='/camera')
+    results = [there.create_publisher(Detection2DArray, 'detections', 5)]
+    results.append(there.create_publisher(Image, 'segmentation/mask', 5))
+    there.create_publisher(VisionInfo, 'vision_info', LATCHED).publish(VisionInfo(method='net@1'))
+    there.create_subscription(Image, 'image', lambda message: None, 1)
+    player.wait_for_node(nothing, TIMEOUT_S)
+    player.send(player.prepare(IMAGE))
+    there.destroy_node()
+
+    def check() -> None:
+        assert time.monotonic() < begun + TIMEOUT_S / 2, 'it waits for a report that cannot come'
+
+    begun = time.monotonic()
+    player.settle(check)
+    player.await_final_report(check)
+    assert counted(player)['received'] is None
 
 
 class Listener:

@@ -6,6 +6,7 @@ import argparse
 import logging
 import os
 import re
+import signal
 import sys
 from collections.abc import Sequence
 from typing import Any
@@ -44,7 +45,12 @@ def replay_evaluation() -> int:
 
 def replay_evaluator() -> int:
     """``perception replay-live`` under the name that launch files start; returns its exit code."""
-    return main(['replay-live', *_without_ros(sys.argv[1:])])
+    # Launch sends one SIGINT. While NumPy is imported from C, a KeyboardInterrupt would be thrown away.
+    before = signal.signal(signal.SIGINT, lambda number, frame: os._exit(130))
+    try:
+        return main(['replay-live', *_without_ros(sys.argv[1:])])
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def _without_ros(arguments: list[str]) -> list[str]:

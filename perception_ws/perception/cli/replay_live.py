@@ -79,7 +79,8 @@ def run(options: argparse.Namespace) -> int:
     model = given.pop('model', '')
     check_model(model)
     try:
-        from perception.ros.live_replay import LiveOptions, Thresholds, run_live_replay
+        from perception.ros.live_gate import Thresholds
+        from perception.ros.live_replay import LiveOptions, run_live_replay
     except ImportError as error:
         raise MissingDependencyError(
             f'A live replay runs a ROS 2 node, and {error.name} is missing. Source a ROS 2 setup file, or install ROS '
@@ -113,7 +114,10 @@ def run(options: argparse.Namespace) -> int:
         ),
     )
     if not summary['complete']:
-        return 130 if summary['interrupted_by'] == STOPPED else 1
+        if summary['interrupted_by'] == STOPPED:
+            return 130
+        print(f'perception replay-live: {summary["interrupted_by"]}', file=sys.stderr)
+        return 1
     for fault in summary['faults']:
         print(f'perception replay-live: {fault}', file=sys.stderr)
     if summary['faults']:

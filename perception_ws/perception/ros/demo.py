@@ -9,7 +9,6 @@ import os
 import shutil
 import time
 from collections.abc import Callable
-from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -29,6 +28,7 @@ from perception.replay.run import RESULTS_FILE
 from perception.ros.demo_summary import print_summary, summarise
 from perception.ros.node_process import NodeProcess, isolate_middleware
 from perception.ros.player import ANSWER_TIMEOUT_S, FramePlayer
+from perception.ros.playing import play_to_end
 from perception.video import VideoWriter
 
 NAMESPACE = '/camera'
@@ -112,10 +112,12 @@ def run_demo(source: FrameSource, options: DemoOptions) -> dict[str, Any]:
     keep_apart(output, source.path, *_RESULTS, UNFINISHED)
     with claim_folder(output):
         _check_output(output)
-        return _run(source, options, output)
+        # To the end: whenever a signal comes, what came back is put in its place.
+        with StopRequest() as stop:
+            return _run(source, options, output, stop)
 
 
-def _run(source: FrameSource, options: DemoOptions, output: Path) -> dict[str, Any]:
+def _run(source: FrameSource, options: DemoOptions, output: Path, stop: StopRequest) -> dict[str, Any]:
     unfinished = _begin(output)
     isolate_middleware(os.environ)  # type: ignore[arg-type]
     parameters: dict[str, str | int | float | bool] = {
@@ -131,28 +133,15 @@ def _run(source: FrameSource, options: DemoOptions, output: Path) -> dict[str, A
     rclpy.init(signal_handler_options=SignalHandlerOptions.NO)
     player = FramePlayer(NAMESPACE, on_overlay=book.add)
     try:
-        with (
-            StopRequest() as stop,
-            NodeProcess(namespace=NAMESPACE, parameters=parameters, log=unfinished / LOG_FILE) as node,
-        ):
+        with NodeProcess(namespace=NAMESPACE, parameters=parameters, log=unfinished / LOG_FILE) as node:
 
             def check() -> None:
                 stop.check()
                 node.check_alive()
 
             player.wait_for_node(check)
-            started = time.monotonic()
-            interrupted = ''
-            try:
-                _play(source, options, player, check)
-            except KeyboardInterrupt:
-                interrupted = STOPPED
-            except PerceptionError as error:
-                interrupted = str(error)
-            if interrupted in ('', STOPPED):
-                with suppress(KeyboardInterrupt):  # a second Ctrl-C ends the wait
-                    player.await_final_report(node.check_alive)
-            seconds = max(player.last_arrival - started, 1e-9)
+            play = partial(_play, source, options, player)
+            seconds, interrupted = play_to_end(player, play, stop, node.check_alive)
     finally:
         book.close()
         player.close()

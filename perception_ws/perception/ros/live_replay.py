@@ -8,7 +8,7 @@ import json
 import os
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -27,11 +27,12 @@ from perception.metrics import Report
 from perception.metrics.page_sections import Section
 from perception.metrics.report_page import write_report_page
 from perception.metrics.tables import format_report
-from perception.output_folder import STOPPED, StopRequest, claim_folder, keep_apart
+from perception.output_folder import StopRequest, claim_folder, keep_apart
 from perception.replay.truth import TruthSource
 from perception.ros.demo_summary import count_text, print_summary, summarise
+from perception.ros.live_gate import Thresholds, find_faults, find_missed
 from perception.ros.node_process import NodeProcess, isolate_middleware
-from perception.ros.pace import Pace, pace_text
+from perception.ros.pace import Pace, pace_findings
 from perception.ros.player import (
     ANSWER_TIMEOUT_S,
     RUNNING_NODE_TIMEOUT_S,
@@ -39,23 +40,13 @@ from perception.ros.player import (
     FramePlayer,
     OutgoingFrame,
 )
+from perception.ros.playing import play_to_end
 from perception.ros.scene_judge import SceneJudge
 from perception.throughput import read_ahead
 
 REPORT_FILES = ('report.html', 'report.json', 'summary.json')
 LOG_FILE = 'node.log'
 OWN_NAMESPACE = '/replay'
-
-
-@dataclass(frozen=True, kw_only=True)
-class Thresholds:
-    """What a run must reach; None: does not matter."""
-
-    min_mean_iou: float | None = None
-    min_ap50: float | None = None
-    max_latency_p95_ms: float | None = None
-    max_lost_share: float | None = None
-    """Of the frames sent, those that got no full answer: dropped by the node or lost on the way."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -98,7 +89,7 @@ def run_live_replay(
         thresholds that were not reached.
 
     Raises:
-        PerceptionError: If no node answers, the one that was started ends, or the output folder is taken.
+        PerceptionError: If no node answers, the one that was started cannot start, or the output folder is taken.
     """
     keep_apart(options.output, source.path)
     with claim_folder(options.output):
@@ -117,7 +108,8 @@ def _run(source: FrameSource, truth: TruthSource, options: LiveOptions, labels: 
     if not options.node:
         isolate_middleware(os.environ)  # type: ignore[arg-type]
     pace = Pace(options.speed)
-    with SceneJudge(labels, ANSWER_TIMEOUT_S) as judge:
+    # To the end: whenever a signal comes, what was measured is written.
+    with StopRequest() as stop, SceneJudge(labels, ANSWER_TIMEOUT_S) as judge:
         # ROS's own handlers would end its context at once, and with it the way to the node's last report.
         rclpy.init(signal_handler_options=SignalHandlerOptions.NO)
         player = FramePlayer(options.node or OWN_NAMESPACE, on_scene=judge.judge)
@@ -129,32 +121,36 @@ def _run(source: FrameSource, truth: TruthSource, options: LiveOptions, labels: 
             player.settle(check)
 
         try:
-            seconds, interrupted = _meet_node(player, labels, options, play)
+            seconds, interrupted = _meet_node(player, labels, options, stop, play)
         finally:
             player.close()
             rclpy.try_shutdown()
         report = judge.report({'network': player.model, 'recording': source.path.name, 'truth': truth.description})
-    summary = summarise(player, source, seconds=seconds, pictures=[], interrupted=interrupted)
-    summary |= {'truth': truth.description, 'scored': len(report.frames), 'bad_truth': judge.bad_truth}
-    summary['pace'] = pace.summary()
-    summary['faults'] = find_faults(summary, truth_wanted=options.truth_wanted)
-    summary['missed'] = find_missed(summary, report, options.thresholds)
-    _write(output, summary, report, labels)
-    print_summary(summary, output, REPORT_FILES if options.node else (*REPORT_FILES, LOG_FILE))
+        summary = summarise(player, source, seconds=seconds, pictures=[], interrupted=interrupted)
+        summary |= {'truth': truth.description, 'scored': len(report.frames), 'bad_truth': judge.bad_truth}
+        summary['pace'] = pace.summary()
+        summary['faults'] = find_faults(summary, truth_wanted=options.truth_wanted)
+        summary['missed'] = find_missed(summary, report, options.thresholds)
+        _write(output, summary, report, labels)
+        print_summary(summary, output, REPORT_FILES if options.node else (*REPORT_FILES, LOG_FILE))
     if report.frames:
         print(f'\n{format_report(report)}')
-    if not summary['pace']['kept']:
-        print(f'PACE NOT KEPT: {pace_text(summary["pace"])}')
+    for text in pace_findings(summary['pace']):
+        print(text)
     for text in summary['missed']:
         print(f'MISSED: {text}')
     return summary
 
 
 def _meet_node(
-    player: FramePlayer, labels: LabelSpace, options: LiveOptions, play: Callable[[Callable[[], None]], None]
+    player: FramePlayer,
+    labels: LabelSpace,
+    options: LiveOptions,
+    stop: StopRequest,
+    play: Callable[[Callable[[], None]], None],
 ) -> tuple[float, str]:
     """Start a node, or find the one that runs, and play to it; returns the seconds, and what ended it early."""
-    with StopRequest() as stop, ExitStack() as stack:
+    with ExitStack() as stack:
         check_alive: Callable[[], None] = _nothing
         if not options.node:
             parameters = {**options.parameters, 'image_transport': options.transport}
@@ -170,52 +166,7 @@ def _meet_node(
         _check_labels(player, labels, check)
         if options.node:
             player.await_first_report(check)
-        started, interrupted = time.monotonic(), ''
-        try:
-            play(check)
-        except KeyboardInterrupt:
-            interrupted = STOPPED
-        except RecordingError as error:
-            interrupted = str(error)
-        with suppress(KeyboardInterrupt):  # a second Ctrl-C ends the wait
-            player.await_final_report(check_alive)
-        return max(player.last_arrival - started, 1e-9), interrupted
-
-
-def find_faults(summary: dict[str, Any], *, truth_wanted: bool) -> list[str]:
-    """Why a run that came to its end is of no use; empty: it is."""
-    frames = summary['frames']
-    if not frames['sent']:
-        return ['No frame could be used.']
-    if not frames['answered']:
-        return [f'None of the {frames["sent"]:,} frames was answered in full.']
-    if truth_wanted and not summary['scored']:
-        return [f'None of the {frames["answered"]:,} frames that were answered has a truth ({summary["truth"]}).']
-    return []
-
-
-def find_missed(summary: dict[str, Any], report: Report, thresholds: Thresholds) -> list[str]:
-    """The thresholds that a run did not reach; one that could not be measured is missed."""
-    frames = summary['frames']
-    latency = max((values['p95'] for values in summary['latency_ms'].values()), default=None)
-    unanswered = frames['unanswered'] / frames['sent'] if frames['sent'] else None
-    counted = f' ({frames["unanswered"]} of {frames["sent"]})'
-    judged = (
-        ('mean IoU', report.segmentation.mean_iou, '', thresholds.min_mean_iou, True),
-        ('AP50', report.detection.mean_ap50, '', thresholds.min_ap50, True),
-        ('latency p95 in ms', latency, '', thresholds.max_latency_p95_ms, False),
-        ('share of frames without an answer', unanswered, counted, thresholds.max_lost_share, False),
-    )
-    missed = []
-    for name, value, detail, limit, at_least in judged:
-        if limit is None:
-            continue
-        wanted = f'{"at least" if at_least else "at most"} {limit:g} is wanted'
-        if value is None:
-            missed.append(f'{name} could not be measured; {wanted}')
-        elif (value < limit) if at_least else (value > limit):
-            missed.append(f'{name} is {value:.4g}{detail}; {wanted}')
-    return missed
+        return play_to_end(player, play, stop, check_alive)
 
 
 def _nothing() -> None:
@@ -291,7 +242,7 @@ def _write(output: Path, summary: dict[str, Any], report: Report, labels: LabelS
             f'{frames["sent"]:,} frames sent, {frames["answered"]:,} answered, {summary["frames_per_s"]:.1f} a second; '
             f'unanswered: {frames["unanswered"]:,}; dropped by the node: {count_text(frames["dropped"])}; lost on the '
             f'way: {count_text(frames["lost_on_the_way"])}.'
-            + ('' if summary['pace']['kept'] else f' Pace not kept: {pace_text(summary["pace"])}')
+            + ''.join(f' {text}' for text in pace_findings(summary['pace']))
         ),
     )
     write_report_page(

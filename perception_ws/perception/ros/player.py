@@ -34,8 +34,8 @@ RUNNING_NODE_TIMEOUT_S = 20.0
 ANSWER_TIMEOUT_S = 15.0
 SETTLE_TIMEOUT_S = 5.0
 IN_FLIGHT_TIMEOUT_S = 1.0
-REPORT_TIMEOUT_S = 3.0
-"""The node reports once a second."""
+REPORT_TIMEOUT_S = 5.0
+"""The node reports once a second, on a busy machine later."""
 
 
 @dataclass(frozen=True)
@@ -87,6 +87,7 @@ class FramePlayer:
         self.reports = NodeReports(self.node)
         self.label_infos: dict[str, LabelInfo] = {}
         self._transport = 'raw'
+        self._was_met = False
         self._indices: dict[int, int] = {}
         self._on_overlay, self._on_scene = on_overlay, on_scene
         self._halves: Awaited[Detection2DArray | Image] = Awaited(ANSWER_TIMEOUT_S)
@@ -159,6 +160,7 @@ class FramePlayer:
                     f'No camera_node was active in {namespace} within {timeout_s:g} s, with ROS_DOMAIN_ID '
                     f'{self.node.context.get_domain_id()}. {self._what_is_there()}'
                 )
+        self._was_met = True
 
     def _what_is_there(self) -> str:
         """Which camera_nodes can be seen, and what to do then."""
@@ -180,7 +182,7 @@ class FramePlayer:
 
         def nothing_more() -> bool:
             quiet_s = time.monotonic() - max(self.last_arrival, sent_all)
-            return self.answered() == len(self.answers) or quiet_s > SETTLE_TIMEOUT_S
+            return self.answered() == len(self.answers) or quiet_s > SETTLE_TIMEOUT_S or self._has_gone()
 
         self.spin_until(nothing_more, ANSWER_TIMEOUT_S, check)
 
@@ -190,14 +192,19 @@ class FramePlayer:
 
     def await_final_report(self, check: Callable[[], None]) -> None:
         """Wait, for a moment only, until the node has reported on every frame that was sent."""
-        self.spin_until(lambda: self.answered() == len(self.answers), IN_FLIGHT_TIMEOUT_S, check)
+        self.spin_until(lambda: self.answered() == len(self.answers) or self._has_gone(), IN_FLIGHT_TIMEOUT_S, check)
         if self._await_report(check):
             self.reports.final = self.reports.latest
 
     def _await_report(self, check: Callable[[], None]) -> bool:
         """Whether a report came that the node made later than now. One that came may be older: it waited in a queue."""
         now_ns = self.node.get_clock().now().nanoseconds
-        return self.spin_until(lambda: self.reports.latest_ns > now_ns, REPORT_TIMEOUT_S, check)
+        self.spin_until(lambda: self.reports.latest_ns > now_ns or self._has_gone(), REPORT_TIMEOUT_S, check)
+        return self.reports.latest_ns > now_ns
+
+    def _has_gone(self) -> bool:
+        """Whether a node that was there is not any more, and nothing is left to wait for. (Killed, it fades slowly.)"""
+        return self._was_met and not self.node.get_publishers_info_by_topic('detections')
 
     def node_is_ready(self) -> bool:
         """Whether the node listens to our images, has said which model it runs, and we will hear its results."""
