@@ -254,6 +254,12 @@ def test_unanswered_frames_are_what_a_share_is_of() -> None:
     assert find_missed(summary, report, Thresholds(max_lost_share=0.5)) == []
 
 
+def test_truth_that_fits_no_frame_is_a_fault_though_nobody_asked_for_it() -> None:
+    summary = {'frames': {'sent': 5, 'answered': 4}, 'scored': 0, 'truth': 'topics', 'unmatched_truth': 5}
+    assert find_faults(summary, truth_wanted=False) == ['None of the 4 frames that were answered has a truth (topics).']
+    assert find_faults({**summary, 'scored': 1}, truth_wanted=False) == []
+
+
 @pytest.mark.parametrize(
     ('counts', 'wanted', 'said'),
     [

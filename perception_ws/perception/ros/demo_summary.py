@@ -77,9 +77,9 @@ def print_summary(summary: dict[str, Any], output: Path, files: Sequence[str]) -
         ['frames a second', f'{summary["frames_per_s"]:.2f}'],
         ['detections', summary['detections']],
     ]
-    if not summary['complete']:
-        rows.append(['STOPPED EARLY BY', summary['interrupted_by'].split('. ')[0]])
     print(tabulate(rows, tablefmt='simple'))
+    if not summary['complete']:  # beside the table: as long as a path may be
+        print(f'STOPPED EARLY BY {summary["interrupted_by"]}')
     columns = ['ms', 'median', 'p95', 'max']
     times = [[f'stamp to {name}', *_cells(values)] for name, values in summary['latency_ms'].items()]
     times += [[name, *_cells(values)] for name, values in summary['stages_ms'].items()]

@@ -24,7 +24,7 @@ def find_faults(summary: dict[str, Any], *, truth_wanted: bool) -> list[str]:
         return ['No frame could be used.']
     if not frames['answered']:
         return [f'None of the {frames["sent"]:,} frames was answered in full.']
-    if truth_wanted and not summary['scored']:
+    if (truth_wanted or summary.get('unmatched_truth')) and not summary['scored']:
         return [f'None of the {frames["answered"]:,} frames that were answered has a truth ({summary["truth"]}).']
     return []
 

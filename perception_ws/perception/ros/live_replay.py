@@ -128,6 +128,8 @@ def _run(source: FrameSource, truth: TruthSource, options: LiveOptions, labels: 
         report = judge.report({'network': player.model, 'recording': source.path.name, 'truth': truth.description})
         summary = summarise(player, source, seconds=seconds, pictures=[], interrupted=interrupted)
         summary |= {'truth': truth.description, 'scored': len(report.frames), 'bad_truth': judge.bad_truth}
+        balance = truth.balance(whole=not (interrupted or options.frames))
+        summary |= {'unmatched_truth': balance.unmatched, 'truth_remarks': list(balance.remarks)}
         summary['pace'] = pace.summary()
         summary['faults'] = find_faults(summary, truth_wanted=options.truth_wanted)
         summary['missed'] = find_missed(summary, report, options.thresholds)
@@ -135,7 +137,7 @@ def _run(source: FrameSource, truth: TruthSource, options: LiveOptions, labels: 
         print_summary(summary, output, REPORT_FILES if options.node else (*REPORT_FILES, LOG_FILE))
     if report.frames:
         print(f'\n{format_report(report)}')
-    for text in pace_findings(summary['pace']):
+    for text in (*balance.remarks, *pace_findings(summary['pace'])):
         print(text)
     for text in summary['missed']:
         print(f'MISSED: {text}')
