@@ -125,7 +125,7 @@ def test_manifest_and_requirements_of_a_robot_name_the_same() -> None:
     assert set(filter(None, ROSDEP_KEYS.values())) <= set(depends)
     assert {key for key in depends if key and key.startswith('python3-')} == {
         *filter(None, ROSDEP_KEYS.values()),
-        *('python3-numpy', 'python3-opencv', 'python3-yaml'),  # apt's, which cv_bridge was built with
+        *('python3-numpy', 'python3-opencv', 'python3-pil', 'python3-yaml'),  # apt's: cv_bridge was built with NumPy's
     }
 
 

@@ -152,7 +152,7 @@ def test_stamps_that_jump_do_not_hang_a_gate(tiny_checkpoint_path: Path, tmp_pat
     pace = json.loads((tmp_path / 'out' / 'summary.json').read_text())['pace']
     assert pace['interval_ms'] == pytest.approx(200)
     assert {direction: jump['count'] for direction, jump in pace['jumps'].items()} == {'forward': 1, 'back': 0}
-    assert 'PACE STARTED ANEW: the recorded stamps jump 1 times forward (by up to 1,699,999,987.6 s)' in result.stdout
+    assert 'PACE STARTED ANEW: the recorded stamps jump 1 time forward (by up to 1,699,999,987.6 s)' in result.stdout
     assert 'PACE STARTED ANEW' in (tmp_path / 'out' / 'report.html').read_text()
 
 
