@@ -165,9 +165,14 @@ def test_stamps_in_the_future_are_said_with_how_far(user: UserNode, node: NodePr
     message = raw_message(draw_image())
     user.stamp(message)
     message.header.stamp.sec += 3600
-    user.images.publish(message)
-    assert 'stamps are 3' in user.told(' s in the future: synchronise the clocks')
-    values = user.diagnostics(lambda values: float(values['current_delay_from_realtime_ms'].replace('n/a', '1')) < 0)
+
+    def play() -> None:
+        user.images.publish(message)
+
+    assert 'stamps are 3' in user.told(' s in the future: synchronise the clocks', meanwhile=play)
+    values = user.diagnostics(
+        lambda values: float(values['current_delay_from_realtime_ms'].replace('n/a', '1')) < 0, meanwhile=play
+    )
     assert values['input_state'] in ('Ok', 'Timeout')
 
 
@@ -266,8 +271,10 @@ def test_enable_pauses_inference_and_keeps_the_model(user: UserNode, node: NodeP
 
 
 def test_diagnostics_name_the_state_and_the_times(user: UserNode, node: NodeProcess) -> None:
-    user.ask(raw_message(draw_image()))
-    values = user.diagnostics(lambda values: values['input_state'] == 'Ok')
+    values = user.diagnostics(
+        lambda values: values['input_state'] == 'Ok' and values['processing_time_ms'] != 'n/a',
+        meanwhile=lambda: user.send(raw_message(draw_image())),
+    )
     assert values['lifecycle_state'] == 'active'
     stages = [float(values[f'{stage}_time_ms']) for stage in ('preprocess', 'inference', 'postprocess')]
     assert all(stage > 0 for stage in stages)

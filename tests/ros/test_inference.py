@@ -59,9 +59,7 @@ def send_until(user: UserNode, condition: Callable[[], Any], what: str) -> Any:
     """Play a camera until the condition holds; its value."""
 
     def send() -> Any:
-        message = raw_message(draw_image())
-        user.stamp(message)
-        user.images.publish(message)
+        user.send(raw_message(draw_image()))
         return condition()
 
     return user.wait_until(send, what)
@@ -142,8 +140,9 @@ def test_overload_is_told_with_share_age_and_remedy(user: UserNode, tiny_checkpo
         user.wait_until_served()
         assert send_until_told(user, 's after the stamp, ', ' s of it here')
         assert send_until_told(user, '% of the frames get no answer (', 'superseded', 'overload: a smaller network, a')
-        values = send_until(
-            user, lambda: user.diagnostics(lambda values: values['unanswered_share'] != 'n/a'), 'a share'
+        values = user.diagnostics(
+            lambda values: values['unanswered_share'] != 'n/a',
+            meanwhile=lambda: user.send(raw_message(draw_image())),
         )
     assert float(values['unanswered_share']) > 0.5
     assert float(values['processing_time_ms']) > 400

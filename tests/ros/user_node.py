@@ -91,6 +91,11 @@ class UserNode:
         message.header.frame_id = frame_id
         return now.nanoseconds
 
+    def send(self, message: Image) -> None:
+        """Send one image, stamped with now, and wait for nothing."""
+        self.stamp(message)
+        self.images.publish(message)
+
     def ask(self, message: Image, publisher: Any = None) -> tuple[Detection2DArray, Image]:
         """Send one image and wait for both of its answers."""
         self.stamp(message)
@@ -122,11 +127,21 @@ class UserNode:
         (result,) = self.call(SetParameters, 'camera_node/set_parameters', request).results
         return result.successful, result.reason
 
-    def diagnostics(self, match: Callable[[dict[str, str]], bool] = lambda values: True) -> dict[str, str]:
-        """The values of the first status from now on that matches."""
+    def diagnostics(
+        self,
+        match: Callable[[dict[str, str]], bool] = lambda values: True,
+        *,
+        meanwhile: Callable[[], object] = lambda: None,
+    ) -> dict[str, str]:
+        """The values of the first status from now on that matches.
+
+        Args:
+            meanwhile: Is done again and again: what a single frame brings about is over before a busy node says so.
+        """
         self.received['/diagnostics'].clear()
 
         def find() -> dict[str, str] | None:
+            meanwhile()
             for message in self.received['/diagnostics']:
                 values = {item.key: item.value for item in message.status[0].values}
                 if match(values):
@@ -135,11 +150,12 @@ class UserNode:
 
         return self.wait_until(find, 'matching diagnostics')
 
-    def told(self, *words: str) -> str:
-        """What the first status from now on says that says all these words."""
+    def told(self, *words: str, meanwhile: Callable[[], object] = lambda: None) -> str:
+        """What the first status from now on says that says all these words; ``meanwhile`` as for ``diagnostics``."""
         self.received['/diagnostics'].clear()
 
         def find() -> str:
+            meanwhile()
             said = [message.status[0].message for message in self.received['/diagnostics']]
             return next((each for each in said if all(word in each for word in words)), '')
 
