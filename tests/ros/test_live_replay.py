@@ -193,7 +193,7 @@ def test_a_node_that_runs_is_judged_on_the_frames_of_this_run_alone(
     environment = {'ROS_DOMAIN_ID': str(random.SystemRandom().randint(1, 101))}
     isolate_middleware(environment)
     options = ['--node', '/front', '--start-timeout', 100, '--output', tmp_path / 'out', '--overwrite']
-    options += ['--frames', 3, '--speed', 0.1]
+    options += ['--frames', 3, '--speed', 0.04]
     with pytest.MonkeyPatch.context() as patch:
         for name, value in environment.items():
             patch.setenv(name, value)
