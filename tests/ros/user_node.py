@@ -18,6 +18,7 @@ from vision_msgs.msg import Detection2DArray, LabelInfo, VisionInfo
 RELIABLE = QoSProfile(depth=50, reliability=ReliabilityPolicy.RELIABLE)
 LATCHED = QoSProfile(depth=1, reliability=ReliabilityPolicy.RELIABLE, durability=DurabilityPolicy.TRANSIENT_LOCAL)
 TIMEOUT_S = 60.0
+SEND_AGAIN_S = 15.0
 TOPICS = {
     'detections': (Detection2DArray, RELIABLE),
     'segmentation/mask': (Image, RELIABLE),
@@ -97,11 +98,28 @@ class UserNode:
         self.images.publish(message)
 
     def ask(self, message: Image, publisher: Any = None) -> tuple[Detection2DArray, Image]:
-        """Send one image and wait for both of its answers."""
+        """Send one image and wait for both of its answers.
+
+        It is sent again where none came for long: we may have discovered the node before it has discovered us, and
+        nothing on the way of images is reliable.
+        """
         self.stamp(message)
-        (publisher or self.images).publish(message)
-        detections = self.wait_for('detections', lambda answer: answer.header.stamp == message.header.stamp)
-        mask = self.wait_for('segmentation/mask', lambda answer: answer.header.stamp == message.header.stamp)
+        sent_at = float('-inf')
+
+        def answers() -> list[Any]:
+            nonlocal sent_at
+            if time.monotonic() - sent_at > SEND_AGAIN_S:
+                (publisher or self.images).publish(message)
+                sent_at = time.monotonic()
+            found = [
+                next(
+                    (each for each in reversed(self.received[topic]) if each.header.stamp == message.header.stamp), None
+                )
+                for topic in ('detections', 'segmentation/mask')
+            ]
+            return found if None not in found else []
+
+        detections, mask = self.wait_until(answers, 'both answers')
         return detections, mask
 
     def call(self, service_type: Any, name: str, request: Any) -> Any:
