@@ -139,7 +139,8 @@ def test_of_a_recording_that_was_cut_short_all_that_is_left_is_judged(
     assert result.returncode == 1, result.stderr
     summary = json.loads((tmp_path / 'out' / 'summary.json').read_text())
     assert 'was cut short' in summary['interrupted_by']
-    assert 5 < summary['frames']['answered'] < 20
+    assert 5 < summary['frames']['sent'] < 20
+    assert summary['frames']['answered']  # on a busy machine not all
 
 
 def test_stamps_that_jump_do_not_hang_a_gate(tiny_checkpoint_path: Path, tmp_path: Path) -> None:
