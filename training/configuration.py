@@ -233,11 +233,26 @@ def parse_arguments(arguments: Sequence[str] | None = None) -> tuple[TrainingCon
 def _check_file(path: Path) -> None:
     """Refuse keys that no field has, before the command line's library does in its own words."""
     try:
-        values = yaml.safe_load(path.read_text())
-    except (OSError, UnicodeDecodeError, yaml.YAMLError):
+        values = yaml.load(path.read_text(), _UniqueKeyLoader)
+    except (OSError, UnicodeDecodeError):
         return  # what is wrong with the file itself, the library tells well
+    except yaml.YAMLError as error:
+        raise ConfigError(f'{path} is no valid YAML: {error}') from error
     if isinstance(values, dict):
         _check_keys(values, TrainingConfig, str(path))
+
+
+class _UniqueKeyLoader(yaml.SafeLoader):
+    """Refuses a key that stands twice in one mapping, of which YAML's own loader takes the last in silence."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        keys = [key.value for key, _ in node.value if key.tag != 'tag:yaml.org,2002:merge']
+        twice = next((key for place, key in enumerate(keys) if key in keys[:place]), None)
+        if twice is not None:
+            raise yaml.constructor.ConstructorError(
+                'in a mapping', node.start_mark, f'the key {twice!r} stands there twice; leave one out', node.start_mark
+            )
+        return super().construct_mapping(node, deep)
 
 
 def _check_option(name: str, text: str) -> None:

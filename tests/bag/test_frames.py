@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -139,6 +140,12 @@ def test_video_that_is_none(tmp_path: Path, content: bytes) -> None:
 def test_what_cannot_be_opened(tmp_path: Path) -> None:
     with pytest.raises(RecordingError, match='nothing'):
         open_frames(tmp_path)
+    write_image_in = tmp_path / 'cities' / 'a'
+    write_image_in.mkdir(parents=True)
+    write_image(write_image_in / '1.png', 1)
+    with pytest.raises(RecordingError, match='no images itself, but 1 folders in it do, such as a: give these one by'):
+        open_frames(tmp_path / 'cities')
+    shutil.rmtree(tmp_path / 'cities')
     (tmp_path / 'notes.txt').write_text('no image')
     with pytest.raises(RecordingError, match=r'only: notes\.txt'):
         open_frames(tmp_path)

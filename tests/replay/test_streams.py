@@ -142,3 +142,34 @@ def test_nothing_counts_twice(tmp_path: Path) -> None:
     (tmp_path / 'link').symlink_to(bag)
     with pytest.raises(RecordingError, match='link is given twice'):
         streams(tmp_path, bag, tmp_path / 'link')
+
+
+def test_the_truth_of_a_frame_that_cannot_be_decoded_is_not_said_to_be_unused(tmp_path: Path) -> None:
+    for name in ('1', '2'):
+        write_picture(tmp_path / 'test' / f'{name}.png', np.zeros((*HW, 3), np.uint8))
+    (tmp_path / 'test' / '3.png').write_bytes(b'')
+    truth = draw_truth(tmp_path, '1', '2', '3', '4')
+    (stream,) = streams(tmp_path, tmp_path / 'test', truth=str(truth))
+    for position, frame in enumerate(stream.source):
+        stream.truth.of(position, frame)
+    assert stream.source.skipped == {'undecodable': 1}
+    balance = stream.truth.balance(whole=True)
+    assert (balance.unmatched, balance.remarks) == (1, ('1 of 4 annotations, such as 4, belong to no frame by name.',))
+
+
+def test_nor_is_that_of_a_message(tmp_path: Path) -> None:
+    with BagWriter(tmp_path / 'bag') as writer:
+        for index in range(2):
+            stamp_ns = FIRST_NS + index * 10**8
+            frame = StampedImage(image_rgb=np.zeros((*HW, 3), np.uint8), stamp_ns=stamp_ns)
+            fields = {'format': 'jpeg', 'data': b'junk'}
+            if index:
+                writer._write_frame('/cam/image/compressed', 'sensor_msgs/msg/CompressedImage', frame, fields)
+            else:
+                writer.write_jpeg('/cam/image/compressed', frame)
+            writer.write_mask('/cam/truth/mask/compressed', cv2.imencode('.png', np.zeros(HW))[1].tobytes(), stamp_ns)
+    (stream,) = streams(tmp_path, tmp_path / 'bag')
+    for position, frame in enumerate(stream.source):
+        stream.truth.of(position, frame)
+    assert stream.source.skipped == {'undecodable': 1}
+    assert stream.truth.balance(whole=True).unmatched == 0

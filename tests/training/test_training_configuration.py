@@ -98,3 +98,19 @@ def test_a_file_may_name_fields_in_dots(config_file: Path) -> None:
 def test_a_run_names_its_data() -> None:
     with pytest.raises(ConfigError, match=r'at least one data set .* Name a file by --config'):
         parse_arguments([])
+
+
+@pytest.mark.parametrize(
+    ('text', 'said'),
+    [
+        ('\nseed: 1\nseed: 2\n', r"the key 'seed' stands there twice; leave one out"),
+        ('\ntransform:\n  scale: [1, 1]\n  scale: [1, 2]\n', r"the key 'scale' stands there twice"),
+        ('\nseed: [\n', 'is no valid YAML'),
+    ],
+    ids=['twice', 'twice within', 'broken'],
+)
+def test_a_file_that_says_two_things_or_none_is_named(tmp_path: Path, text: str, said: str) -> None:
+    file = tmp_path / 'run.yaml'
+    file.write_text('output: out\n' + text)
+    with pytest.raises(ConfigError, match=rf'{file}.*\n?(.*\n)*.*{said}|{file} {said}'):
+        parse_arguments(['--config', str(file)])

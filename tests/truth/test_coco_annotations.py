@@ -202,3 +202,26 @@ def test_a_file_that_an_editor_on_windows_saved_is_read(file: Path) -> None:
 def test_a_file_that_is_not_there_is_named(tmp_path: Path) -> None:
     with pytest.raises(DatasetError, match=r'Cannot read .*none\.json: No such file'):
         CocoAnnotations(tmp_path / 'none.json')
+
+
+CORNERS = [[4, 5, 30, 35], [10, 2, 60, 20], [40, 20, 63, 39], [1, 1, 20, 20], [30, 8, 50, 30]]
+
+
+def test_boxes_as_corners_are_told(file: Path) -> None:
+    entries = [box(number, bbox=corners) for number, corners in enumerate(CORNERS)]
+    said = r'annotation 1 has bbox \[10, 2, 60, 20\]; it and 2 more of 5 boxes reach over the border .* as corners'
+    with pytest.raises(DatasetError, match=said):
+        read(write(file, *entries))
+    # One that would be no corner tells that they are sizes; then they are clipped.
+    assert counted(write(file, *entries, box(9, bbox=[50, 20, 10, 10]))) == (6, 0)
+
+
+def test_boxes_without_an_area_are_left_out_with_a_word(file: Path, caplog: pytest.LogCaptureFixture) -> None:
+    assert counted(write(file, box(0), box(1, bbox=[10, 10, 0, 5]))) == (1, 0)
+    assert '1 boxes without an area are left out, such as' in caplog.text
+    assert 'annotation 1 has bbox [10, 10, 0, 5]' in caplog.text
+
+
+def test_folders_as_on_windows_are_ours(file: Path) -> None:
+    annotations = CocoAnnotations(write(file, box(), images=[image(file_name='photos\\day 1\\7.jpg')]), Path('root'))
+    assert annotations.images[7].path == Path('root/photos/day 1/7.jpg')

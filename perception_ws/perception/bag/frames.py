@@ -82,6 +82,12 @@ def list_images(folder: Path) -> list[Path]:
     if images:
         return images
     entries = sorted(list_folder(folder))
+    below = [entry.name for entry in entries if entry.is_dir() and _images(entry)]
+    if below:
+        raise RecordingError(
+            f'{folder} holds no images itself, but {len(below)} folders in it do, such as {below[0]}: give these one '
+            'by one.'
+        )
     found = ', '.join(entry.name for entry in entries[:5]) + (', ...' if len(entries) > 5 else '')
     raise RecordingError(f'{folder} holds no images, only: {found or "nothing"}. {_KNOWN_KINDS}')
 

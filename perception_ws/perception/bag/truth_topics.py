@@ -169,6 +169,10 @@ class BagTruth:
                 truth = self._add(truth or GroundTruth(), stamp_ns, found, image_hw)
         return truth
 
+    def pass_over(self, stamp_ns: int) -> None:
+        """A frame of this stamp could not be decoded; its truth belongs to it all the same."""
+        self._asked[stamp_ns] += 1
+
     def balance(self, *, whole: bool = True) -> TruthBalance:
         """What of it was not used.
 

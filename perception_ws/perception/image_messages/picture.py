@@ -93,6 +93,8 @@ def _check(data: bytes, name: str, what: str) -> tuple[Kind, int]:
     if kind is None and picture and not re.search('jpe?g|png|^$', name.lower()):
         raise ImageError('unsupported_compression', f'Cannot decode a {what}; publish jpeg or png.')
     if kind is None:
+        if not picture:
+            raise ImageError('undecodable', f'A {what} is empty.')
         raise ImageError('undecodable', f'A {what} begins with {data[:8]!r}, which is neither JPEG nor PNG.')
     if not is_whole(picture, kind):
         raise ImageError('truncated', f'A {what} has no end marker: it was cut short on its way.')

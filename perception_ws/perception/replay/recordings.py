@@ -12,7 +12,7 @@ from perception.bag.frames import is_bag, open_frames
 from perception.bag.labelled import Match
 from perception.bag.reader import BagFrames, camera_topics
 from perception.bag.source import FrameSource, OnSkip
-from perception.errors import DatasetError, RecordingError
+from perception.errors import DatasetError, ImageError, RecordingError
 from perception.interfaces import LabelSpace
 from perception.replay.truth import TruthSource, is_folder, open_truth
 
@@ -139,7 +139,6 @@ def open_streams(
         raise RecordingError(f'{path}: --topic {twice[0]} is given twice; each topic counts once.')
     for topic, source, camera in zip(topics, sources, _cameras(topics), strict=True):
         name = f'{recording.name}{topic}'
-        source.on_skip = on_skip and on_skip(name)
         try:
             truth = open_truth(
                 options.truth,
@@ -158,7 +157,17 @@ def open_streams(
                 f'{error} {path} has {len(topics)} cameras ({", ".join(topics)}): give --topic for the one that was '
                 'annotated.'
             ) from error
+        source.on_skip = _pass_over(truth, on_skip(name) if on_skip else None)
         yield Stream(name=name, source=source, truth=truth, camera=camera)
+
+
+def _pass_over(truth: TruthSource, then: OnSkip | None) -> OnSkip:
+    def note(stamp_ns: int, error: ImageError) -> None:
+        truth.pass_over(stamp_ns)
+        if then is not None:
+            then(stamp_ns, error)
+
+    return note
 
 
 def _cameras(topics: Sequence[str]) -> list[str]:

@@ -58,6 +58,10 @@ class TruthSource(Protocol):
         """
         ...
 
+    def pass_over(self, stamp_ns: int) -> None:
+        """A frame could not be decoded; its truth belongs to it all the same."""
+        ...
+
     def claims(self) -> Iterable[str]:
         """The annotations that will be used, by names of their own: each is of one picture, so of one stream.
 
@@ -84,6 +88,9 @@ class NoTruth:
     def of(self, position: int, frame: StampedImage) -> GroundTruth | None:
         return None
 
+    def pass_over(self, stamp_ns: int) -> None:
+        pass
+
     def claims(self) -> Iterable[str]:
         return ()
 
@@ -109,6 +116,9 @@ class TopicTruth:
                 f'{frame.image_rgb.shape[0]}x{frame.image_rgb.shape[1]}; both must have the same size.'
             )
         return truth
+
+    def pass_over(self, stamp_ns: int) -> None:
+        self._truth.pass_over(stamp_ns)
 
     def claims(self) -> Iterable[str]:
         topics = (self._truth.topics.mask, self._truth.topics.detections)
@@ -162,9 +172,13 @@ class FolderTruth:
             file = self._by_stamp.get(frame.stamp_ns)
         else:
             file = self._files[position] if position < len(self._files) else None
-        size = ImageSize(f'at {frame.stamp_ns} ns', (frame.image_rgb.shape[0], frame.image_rgb.shape[1]))
+        name = frame.source if isinstance(self._source, ImageFrames) else f'the frame at {frame.stamp_ns} ns'
+        size = ImageSize(name, (frame.image_rgb.shape[0], frame.image_rgb.shape[1]))
         self._used.add(file)
         return None if file is None else file.read(size)
+
+    def pass_over(self, stamp_ns: int) -> None:
+        self._used.add(self._by_stamp.get(stamp_ns))
 
     def claims(self) -> Iterable[str]:
         files: Iterable[LabelledFile] = self._files
@@ -179,7 +193,9 @@ class FolderTruth:
         # Other cities of the split are other recordings.
         folders = {file.name.parent for file in self._by_image.values()}
         files = [file for file in self._files if not folders or file.name.parent in folders]
-        left = [file for file in files if file not in self._used]
+        # That of an image that could not be decoded is not asked for, and belongs to it all the same.
+        used = self._used | set(self._by_image.values())
+        left = [file for file in files if file not in used]
         if not whole or not left or self._match == 'order':
             return TruthBalance()
         remark = (

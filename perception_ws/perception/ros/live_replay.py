@@ -108,6 +108,7 @@ def _run(source: FrameSource, truth: TruthSource, options: LiveOptions, labels: 
     if not options.node:
         isolate_middleware(os.environ)  # type: ignore[arg-type]
     pace = Pace(options.speed)
+    source.on_skip = lambda stamp_ns, error: truth.pass_over(stamp_ns)
     # To the end: whenever a signal comes, what was measured is written.
     with StopRequest() as stop, SceneJudge(labels, ANSWER_TIMEOUT_S) as judge:
         # ROS's own handlers would end its context at once, and with it the way to the node's last report.

@@ -25,6 +25,7 @@ from perception.errors import ConfigError, DatasetError, list_names, nearest
 from perception.interfaces import GroundTruth
 from perception.labels import CITYSCAPES_11_3
 from perception.truth.clipping import clip_boxes
+from perception.truth.coco_box_form import BoxForm
 from perception.truth.coco_entries import (
     Entry,
     list_entries,
@@ -54,9 +55,6 @@ DRIVING_BOXES_CATEGORIES = {
 """Of those of driving_boxes."""
 _OUR_NAMES = tuple(label.name for label in CITYSCAPES_11_3.detection)
 _KNOWN_CATEGORIES = {**STREET_CATEGORIES, **DRIVING_BOXES_CATEGORIES, **{name: name for name in _OUR_NAMES}}
-_FIRST_PIXEL = 1.001
-_FEWEST_SHARES = 0.01
-"""A sliver that a crop left in the corner may be so small, but not one box in a hundred."""
 
 
 class _Object(NamedTuple):
@@ -171,8 +169,7 @@ class CocoAnnotations:
     def _add_objects(self, annotations: Sequence[Entry], names: Mapping[int, str]) -> None:
         seen: set[tuple[object, ...]] = set()
         objects: dict[int, list[_Object]] = defaultdict(list)
-        shares: list[Entry] = []
-        boxes = 0
+        form = BoxForm()
         for annotation in annotations:
             image_id = annotation.read_reference('image', self.images)
             category = names[annotation.read_reference('category', names)]
@@ -187,15 +184,8 @@ class CocoAnnotations:
                 if content in seen:
                     raise annotation.error('is there twice, with one image, category and bbox; expected it once.')
                 seen.add(content)
-            if box[2] > box[0] and box[3] > box[1]:
-                boxes += 1
-                if max(box) <= _FIRST_PIXEL:
-                    shares.append(annotation)
-        if shares and len(shares) >= boxes * _FEWEST_SHARES:
-            raise shares[0].error(
-                f'has bbox {shares[0].values["bbox"]}; it and {len(shares) - 1} more of {boxes} boxes lie within the '
-                'first pixel of their image. They look like shares of its width and height: multiply them by these.'
-            )
+            form.note(annotation, box, self.images[image_id].image_hw)
+        form.check()
         for image_id, image in self.images.items():
             image.annotate(objects[image_id])
 

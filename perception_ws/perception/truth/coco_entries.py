@@ -9,7 +9,7 @@ import json
 import math
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
-from pathlib import Path, PurePath
+from pathlib import Path, PurePath, PureWindowsPath
 from typing import Any, TypeVar
 
 from perception.errors import DatasetError, list_names
@@ -106,10 +106,11 @@ def to_text(value: Any) -> str:
 
 
 def to_file_name(value: Any) -> str:
-    """A text that ends with the name of a file."""
-    if not PurePath(to_text(value)).name:
+    """A text that ends with the name of a file; folders as on Windows become ours."""
+    name = PureWindowsPath(to_text(value)).as_posix() if '\\' in value else value
+    if not PurePath(name).name:
         raise ValueError(value)
-    return value
+    return name
 
 
 def to_integer(value: Any) -> int:
