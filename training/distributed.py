@@ -54,6 +54,17 @@ def build_fabric(config: TrainingConfig) -> Fabric:
         ) from error
 
 
+def leave_processes() -> None:
+    """End the work of several processes together, after the last thing that they do as one.
+
+    One that ends while another still talks to it may take that one with it: gloo's threads are then cut off in the
+    middle, and the process aborts.
+    """
+    if torch.distributed.is_available() and torch.distributed.is_initialized():
+        torch.distributed.barrier()
+        torch.distributed.destroy_process_group()
+
+
 def any_process(fabric: Fabric, *here: bool) -> list[bool]:
     """Whether each of some things holds in at least one process; the same answers in all of them, which wait for it."""
     if fabric.world_size == 1:

@@ -23,7 +23,7 @@ from lightning.fabric.utilities.rank_zero import rank_zero_only
 from perception.errors import PerceptionError
 from perception.output_folder import StopRequest
 from training.configuration import TrainingConfig, config_values, parse_arguments
-from training.distributed import build_fabric
+from training.distributed import build_fabric, leave_processes
 from training.engine import Trainer
 from training.preparation import load_start, prepare_datasets, prepare_start, prepare_validation, restore_start
 from training.run_folder import RunFolder
@@ -62,6 +62,7 @@ def train(config: TrainingConfig, *, resume: bool = False) -> Path:
         folder.forget_after(trainer.progress.step if resume else 0)
         with stop:
             trainer.run()
+    leave_processes()
     return folder.path
 
 

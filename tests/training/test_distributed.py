@@ -23,6 +23,7 @@ from training.distributed import (
     CpuSyncBatchNorm,
     build_fabric,
     gather_from_processes,
+    leave_processes,
     sum_over_processes,
     synchronise_batch_norm,
 )
@@ -85,6 +86,7 @@ def _train_one_process(rank: int, port: int, output: Path) -> None:
     if rank == 0:
         buffers = {name: value for name, value in network.named_buffers() if 'running' in name}
         torch.save({'gradients': _gradients(network), 'buffers': buffers, **record}, output)
+    leave_processes()
 
 
 def test_two_processes_are_one(tmp_path: Path) -> None:
