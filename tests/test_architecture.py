@@ -60,7 +60,7 @@ ROS_PACKAGES = {
 }
 OPTIONAL_LIBRARIES = {
     *('torchmetrics', 'faster_coco_eval', 'pycocotools', 'lightning', 'pytorch_lightning', 'tensorboard'),
-    *('onnx', 'onnxruntime', 'openvino', 'tensorrt', 'cv_bridge', 'ray'),
+    *('onnx', 'onnxruntime', 'openvino', 'tensorrt', 'cv_bridge', 'ray', 'timm'),
 }
 
 

@@ -12,6 +12,7 @@ from perception.boxes import (
     cxcywh_to_xyxy,
     decode_yolo,
     encode_yolo,
+    paired_iou,
     pairwise_iou,
     pairwise_size_iou,
     xyxy_to_cxcywh,
@@ -124,3 +125,19 @@ def test_suppression_of_nothing() -> None:
     kept = class_wise_suppression(torch.zeros(0, 4), torch.zeros(0), torch.zeros(0, dtype=torch.int64), 0.5)
     assert kept.shape == (0,)
     assert kept.dtype == torch.int64
+
+
+def test_paired_iou_is_the_diagonal() -> None:
+    boxes, others = random_boxes(20, 1), random_boxes(20, 2)
+    assert torch.allclose(paired_iou(boxes, others), pairwise_iou(boxes, others).diagonal(), atol=1e-6)
+    empty = torch.zeros(2, 4)
+    assert paired_iou(empty, empty).tolist() == [0, 0]
+
+
+def test_a_centre_reaches_as_far_as_it_is_said_to() -> None:
+    codes = torch.tensor([[-50.0, 50.0, 0.0, 0.0], [0.0, 0.0, 0.0, 0.0]])
+    cells, anchors = torch.tensor([[3, 2], [3, 2]]), torch.tensor([[8.0, 8.0]] * 2)
+    for reach, low, high in ((1.0, 0.0, 1.0), (2.0, -0.5, 1.5), (3.0, -1.0, 2.0)):
+        corner, middle = xyxy_to_cxcywh(decode_yolo(codes, cells, anchors, 16, centre_reach=reach))[:, :2].tolist()
+        assert corner == pytest.approx([16 * (3 + low), 16 * (2 + high)])
+        assert middle == pytest.approx([16 * 3.5, 16 * 2.5])

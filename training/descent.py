@@ -18,6 +18,7 @@ from perception.output_folder import StopRequest
 from training.data.batch import Batch
 from training.distributed import any_process
 from training.errors import StepError
+from training.phases import set_learning_rate
 
 Losses = Callable[[Batch], Mapping[str, Tensor]]
 """Named scalars of a batch; ``total`` is descended on."""
@@ -78,8 +79,7 @@ class Descent:
             waited = time.perf_counter()
             batch = next(source)
             waited = time.perf_counter() - waited
-            for group in self.optimizer.param_groups:
-                group['lr'] = now
+            set_learning_rate(self.optimizer, now)
             found = losses(batch)
             norm, stop = self._descend(found)
             yield Step(losses=found, gradient_norm=norm, rate=now, images=len(batch), waited_s=waited, stop=stop)

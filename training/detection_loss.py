@@ -19,16 +19,17 @@ from torch import Tensor
 from torch.nn import functional as F
 from torchvision.ops import generalized_box_iou_loss, sigmoid_focal_loss
 
-from perception.boxes import xyxy_to_cxcywh, yolo_targets
+from perception.boxes import centre_offset, paired_iou, xyxy_to_cxcywh, yolo_targets
 from perception.errors import ConfigError, PerceptionError
 from perception.interfaces import NetworkOutput
 from training.checks import check_weights
 from training.data.sample import Sample, send
-from training.matching import AnchorLayout, AssignmentRule, Positives, assign, ignored_predictions
+from training.matching import AnchorLayout, AssignmentRule, MorePositives, Positives, assign, ignored_predictions
 
 DETECTION_NAMES = ('detection', 'detection_objectness', 'detection_class', 'detection_box')
 
 BoxLoss = Literal['squared', 'giou']
+ObjectnessTarget = Literal['one', 'iou']
 
 NO_ALPHA = -1.0
 
@@ -39,6 +40,10 @@ class DetectionLossConfig:
 
     Attributes:
         assignment: Which branches learn an object: ``scale_aware`` or ``every_branch``.
+        more_positives_iou: Anchors that overlap an object by more, on one centre, learn it besides its own; 1: none.
+        neighbour_cells: Whether the two cells beside an object's own that are nearest to its centre learn it, too.
+        objectness_target: What objectness learns at positives: ``one``, or the ``iou`` of box and object, so that
+            scores rank boxes by their quality (Li et al.: "Generalized focal loss", the quality focal loss).
         ignore_iou: A prediction that overlaps an object by more is no background.
         focal_gamma, focal_alpha: Of the focal loss; alpha, the weight of positives, is for objectness only.
         objectness_weight, class_weight, box_weight: Of the three terms.
@@ -47,6 +52,9 @@ class DetectionLossConfig:
     """
 
     assignment: AssignmentRule = 'scale_aware'
+    more_positives_iou: float = 1.0
+    neighbour_cells: bool = False
+    objectness_target: ObjectnessTarget = 'one'
     ignore_iou: float = 0.5
     focal_gamma: float = 2.0
     focal_alpha: float = 0.25
@@ -56,12 +64,19 @@ class DetectionLossConfig:
     box_loss: BoxLoss = 'squared'
 
     def __post_init__(self) -> None:
-        choices = {'assignment': ('scale_aware', 'every_branch'), 'box_loss': ('squared', 'giou')}
+        choices = {
+            'assignment': ('scale_aware', 'every_branch'),
+            'box_loss': ('squared', 'giou'),
+            'objectness_target': ('one', 'iou'),
+        }
         for key, allowed in choices.items():
             if getattr(self, key) not in allowed:
                 raise ConfigError(f'{key}: expected one of {", ".join(allowed)}, got {getattr(self, key)!r}.')
-        if not 0 < self.ignore_iou <= 1:
-            raise ConfigError(f'ignore_iou: expected an overlap in (0, 1], got {self.ignore_iou}.')
+        for key in ('ignore_iou', 'more_positives_iou'):
+            if not 0 < getattr(self, key) <= 1:
+                raise ConfigError(f'{key}: expected an overlap in (0, 1], got {getattr(self, key)}.')
+        if self.neighbour_cells and self.more_positives_iou == 1:
+            raise ConfigError('neighbour_cells: set more_positives_iou below 1, too; it says for which anchors.')
         for key in ('focal_gamma', 'objectness_weight', 'class_weight', 'box_weight'):
             check_weights(key, getattr(self, key))
         if not 0 <= self.focal_alpha <= 1 and self.focal_alpha != NO_ALPHA:
@@ -90,12 +105,19 @@ def detection_terms(
 
     Raises:
         PerceptionError: If the output has no box codes.
+        ConfigError: If cells are to learn what the network cannot say of them.
     """
     if output.box_codes is None:
         raise PerceptionError('Detection losses need box codes, which a network gives in training mode: call train().')
+    if config.neighbour_cells and layout.centre_reach < 2:
+        raise ConfigError(
+            f'neighbour_cells: a centre can leave its cell where the network has a centre_reach of 2; it has '
+            f'{layout.centre_reach}. Set it in network_config, or leave neighbour_cells out.'
+        )
     device = output.objectness.device
     boxes = [sample.boxes.cpu() for sample in samples if sample.boxes is not None]
-    positives = assign(boxes, layout, config.assignment)
+    more = MorePositives(anchor_iou=config.more_positives_iou, neighbours=config.neighbour_cells)
+    positives = assign(boxes, layout, config.assignment, more if config.more_positives_iou < 1 else None)
     labels = torch.cat([sample.labels.cpu() for sample in samples if sample.labels is not None])
     objects = send(torch.cat(boxes)[positives.object], device)  # (P, 4)
     labels = send(labels[positives.object], device)  # (P,)
@@ -107,7 +129,7 @@ def detection_terms(
     at_positives = (positives.image, positives.prediction)
     terms = {
         'detection_objectness': config.objectness_weight
-        * _objectness_sum(output.objectness, at_positives, ignored, config),
+        * _objectness_sum(output, at_positives, objects, ignored, config),
         'detection_class': config.class_weight * _class_sum(output.class_logits[at_positives], labels, config),
         'detection_box': config.box_weight
         * _box_errors(
@@ -119,13 +141,31 @@ def detection_terms(
 
 
 def _objectness_sum(
-    objectness: Tensor, at_positives: tuple[Tensor, Tensor], ignored: Tensor, config: DetectionLossConfig
+    output: NetworkOutput,
+    at_positives: tuple[Tensor, Tensor],
+    objects: Tensor,
+    ignored: Tensor,
+    config: DetectionLossConfig,
 ) -> Tensor:
-    """Logits (L, A), positives by image and prediction, ignored (L, A) bool."""
-    target = torch.zeros_like(objectness)
-    target[at_positives] = 1.0
-    losses = sigmoid_focal_loss(objectness, target, config.focal_alpha, config.focal_gamma)  # (L, A)
-    return (losses * ((target > 0) | ~ignored)).sum()
+    """Predictions of L images, positives by image and prediction, their objects (P, 4), ignored (L, A) bool."""
+    positive = torch.zeros_like(ignored)
+    positive[at_positives] = True
+    target = positive.to(output.objectness)
+    if config.objectness_target == 'iou':
+        target[at_positives] = paired_iou(output.boxes[at_positives].detach(), objects).to(target)
+        losses = _quality_focal_loss(output.objectness, target, positive, config)
+    else:
+        losses = sigmoid_focal_loss(output.objectness, target, config.focal_alpha, config.focal_gamma)  # (L, A)
+    return (losses * (positive | ~ignored)).sum()
+
+
+def _quality_focal_loss(logits: Tensor, target: Tensor, positive: Tensor, config: DetectionLossConfig) -> Tensor:
+    """Least where the probability is the target; each (L, A). The focal loss where targets are 0 and 1."""
+    losses = F.binary_cross_entropy_with_logits(logits, target, reduction='none')
+    losses = losses * (target - logits.sigmoid()).abs() ** config.focal_gamma
+    if config.focal_alpha == NO_ALPHA:
+        return losses
+    return losses * torch.where(positive, config.focal_alpha, 1 - config.focal_alpha)
 
 
 def _class_sum(class_logits: Tensor, labels: Tensor, config: DetectionLossConfig) -> Tensor:
@@ -140,7 +180,7 @@ def _box_errors(
     """Codes, decoded boxes and objects, each (P, 4) -> (P,)."""
     if kind == 'giou':
         return generalized_box_iou_loss(decoded, objects)
-    predicted = torch.cat((codes[:, :2].sigmoid(), codes[:, 2:]), dim=1)
+    predicted = torch.cat((centre_offset(codes[:, :2], layout.centre_reach), codes[:, 2:]), dim=1)
     target = yolo_targets(objects, positives.cells_xy, positives.anchors_wh, layout.stride)
     share = xyxy_to_cxcywh(objects)[:, 2:].prod(dim=1) / layout.image_area
     return F.mse_loss(predicted, target.to(predicted), reduction='none').sum(dim=1) * (2 - share)

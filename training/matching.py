@@ -37,12 +37,14 @@ class AnchorLayout:
         anchors_per_branch: How many consecutive anchors a branch owns.
         stride: Input pixels per cell.
         feature_hw: Rows and columns of cells.
+        centre_reach: As ``decode_yolo`` takes it.
     """
 
     anchors_wh: Tensor
     anchors_per_branch: int
     stride: int
     feature_hw: tuple[int, int]
+    centre_reach: float = 1.0
 
     @classmethod
     def of(cls, network: InterdependentNetwork, image_hw: tuple[int, int]) -> AnchorLayout:
@@ -52,6 +54,7 @@ class AnchorLayout:
             anchors_per_branch=network.detection_head.anchors_per_branch,
             stride=network.stride,
             feature_hw=(image_hw[0] // network.stride, image_hw[1] // network.stride),
+            centre_reach=network.config.centre_reach,
         )
 
     @property
@@ -63,6 +66,21 @@ class AnchorLayout:
     def image_area(self) -> int:
         """Pixels of the input image."""
         return self.feature_hw[0] * self.feature_hw[1] * self.stride**2
+
+
+@dataclass(frozen=True, kw_only=True)
+class MorePositives:
+    """Which predictions learn an object besides its own, as in YOLOv4 and its successors: small batches of few objects
+    give few examples otherwise.
+
+    Attributes:
+        anchor_iou: Anchors whose IoU with the object, on one centre, is larger; of all branches.
+        neighbours: Whether also those of the two cells beside its own that are nearest to its centre; a network learns
+            from them with a ``centre_reach`` of 2.
+    """
+
+    anchor_iou: float
+    neighbours: bool
 
 
 class Positives(NamedTuple):
@@ -91,7 +109,12 @@ class _Claims(NamedTuple):
     """(M, anchors_per_branch) IoU, falling."""
 
 
-def assign(boxes: Sequence[Tensor], layout: AnchorLayout, rule: AssignmentRule = 'scale_aware') -> Positives:
+def assign(
+    boxes: Sequence[Tensor],
+    layout: AnchorLayout,
+    rule: AssignmentRule = 'scale_aware',
+    more: MorePositives | None = None,
+) -> Positives:
     """Give every object its prediction.
 
     Where several objects of an image want the same anchor of the same cell, the one with the largest IoU gets it and
@@ -102,9 +125,10 @@ def assign(boxes: Sequence[Tensor], layout: AnchorLayout, rule: AssignmentRule =
         boxes: For each of the B images (N_i, 4) xyxy in input pixels, with an area, on the CPU; at least one image.
         layout: The predictions to choose from.
         rule: Whether an object is learned by one branch or by all.
+        more: Which predictions learn it besides, where no object has them; the one with the largest IoU gets them.
 
     Returns:
-        The positives, on the CPU.
+        The positives, on the CPU; the objects' own predictions first.
     """
     counts = torch.tensor([len(of_image) for of_image in boxes])
     image = torch.repeat_interleave(torch.arange(len(boxes)), counts)  # (N,)
@@ -129,14 +153,49 @@ def assign(boxes: Sequence[Tensor], layout: AnchorLayout, rule: AssignmentRule =
         waiting &= ~wins
 
     placed = ~waiting
-    owner = claims.object[placed]
+    chosen = _Choice(claims.object[placed], settled_slot[placed], settled_anchor[placed], claim_cells[placed])
+    if more is not None:
+        others = _choose_more(objects, cells_xy, image * layout.predictions, taken, layout, more)
+        chosen = _Choice(*(torch.cat(parts) for parts in zip(chosen, others, strict=True)))
     return Positives(
-        image=image[owner],
-        prediction=settled_slot[placed] % layout.predictions,
-        object=owner,
-        cells_xy=cells_xy[owner],
-        anchors_wh=layout.anchors_wh[settled_anchor[placed]],
+        image=image[chosen.object],
+        prediction=chosen.slot % layout.predictions,
+        object=chosen.object,
+        cells_xy=chosen.cells_xy,
+        anchors_wh=layout.anchors_wh[chosen.anchor],
     )
+
+
+class _Choice(NamedTuple):
+    """P predictions for objects: int64 each."""
+
+    object: Tensor
+    slot: Tensor
+    anchor: Tensor
+    cells_xy: Tensor
+
+
+def _choose_more(
+    objects: Tensor, cells_xy: Tensor, slot_base: Tensor, taken: Tensor, layout: AnchorLayout, more: MorePositives
+) -> _Choice:
+    """Objects (N, 4) centre and size, their cells (N, 2), the first slot of their image (N,), slots that are gone."""
+    overlaps = pairwise_size_iou(objects[:, 2:], layout.anchors_wh)  # (N, anchors)
+    owner, anchor = (overlaps > more.anchor_iou).nonzero().unbind(dim=1)  # (M,)
+    cells = cells_xy[owner]  # (M, 2)
+    if more.neighbours:
+        part = objects[owner, :2] / layout.stride - cells  # of the cell, from its corner
+        beside = torch.where(part < 0.5, -1, 1)  # (M, 2)
+        across = torch.tensor([[0, 0], [1, 0], [0, 1]])
+        cells = (cells[None] + across[:, None] * beside[None]).flatten(0, 1)  # (3 * M, 2)
+        owner, anchor = owner.repeat(3), anchor.repeat(3)
+    height, width = layout.feature_hw
+    inside = ((cells >= 0) & (cells < torch.tensor([width, height]))).all(dim=1)
+    owner, anchor, cells = owner[inside], anchor[inside], cells[inside]
+    slot = slot_base[owner] + prediction_index(
+        cells, anchor, layout.feature_hw, anchors_per_branch=layout.anchors_per_branch
+    )
+    wins = _first_in_slot(slot, overlaps[owner, anchor], ~taken[slot], len(taken))
+    return _Choice(owner[wins], slot[wins], anchor[wins], cells[wins])
 
 
 def _cells(centres: Tensor, layout: AnchorLayout) -> Tensor:

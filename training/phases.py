@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import nn
@@ -132,12 +132,15 @@ class OptimizerConfig:
         betas: Decay of the two moments; the paper's.
         eps: Added to the denominator; the paper's 1e-10 would vanish in half precision.
         weight_decay: Of weights; norms and biases are spared. The paper states none.
+        encoder_share: Share of the learning rate at which the part ``encoder`` learns; pre-trained, it wants less than
+            what learns from scratch.
     """
 
     name: Literal['adam', 'adamw'] = 'adam'
     betas: tuple[float, float] = (0.9, 0.999)
     eps: float = 1e-10
     weight_decay: float = 0.0
+    encoder_share: float = 1.0
 
     def __post_init__(self) -> None:
         if self.name not in OPTIMIZERS:
@@ -147,6 +150,8 @@ class OptimizerConfig:
                 'An optimizer needs betas in [0, 1), eps > 0 and weight_decay >= 0; got '
                 f'{self.betas}, {self.eps} and {self.weight_decay}.'
             )
+        if not 0 < self.encoder_share <= 1:
+            raise ConfigError(f'encoder_share: expected a share in (0, 1], got {self.encoder_share}.')
 
 
 OPTIMIZERS: dict[str, type[torch.optim.Adam]] = {'adam': torch.optim.Adam, 'adamw': torch.optim.AdamW}
@@ -213,28 +218,46 @@ def build_optimizer(network: PerceptionNetwork, phase: Phase, config: OptimizerC
         config: None for the paper's.
 
     Returns:
-        Two parameter groups, with and without weight decay, if both have parameters.
+        Parameter groups with and without weight decay; those of an encoder that learns at a share of the rate apart.
 
     Raises:
         ConfigError: If the network has no part of a name that the phase trains.
     """
     _check_parts(network, phase.trains)
-    parameters = [
-        parameter for part, learns in _parts(network, phase.trains) if learns for parameter in part.parameters()
+    config = config or OptimizerConfig()
+    learning = [part for part, learns in _parts(network, phase.trains) if learns]
+    slow = [network.encoder] if config.encoder_share != 1 and network.encoder in learning else []
+    groups = [
+        *_groups([p for part in learning if part not in slow for p in part.parameters()], config),
+        *_groups([p for part in slow for p in part.parameters()], config, rate_share=config.encoder_share),
     ]
-    return optimizer_of(parameters, phase.learning_rate, config or OptimizerConfig())
+    return _optimizer(groups, phase.learning_rate, config)
 
 
 def optimizer_of(parameters: Sequence[nn.Parameter], learning_rate: float, config: OptimizerConfig) -> Optimizer:
     """A fresh optimizer in up to two parameter groups, with and without weight decay."""
+    return _optimizer(_groups(parameters, config), learning_rate, config)
+
+
+def _groups(parameters: Sequence[nn.Parameter], config: OptimizerConfig, **extra: float) -> list[dict[str, Any]]:
     # Weights of convolutions have more than one axis; norms and biases have one.
-    groups = [
-        {'params': [p for p in parameters if p.ndim > 1], 'weight_decay': config.weight_decay},
-        {'params': [p for p in parameters if p.ndim <= 1], 'weight_decay': 0.0},
+    groups: list[dict[str, Any]] = [
+        {'params': [p for p in parameters if p.ndim > 1], 'weight_decay': config.weight_decay, **extra},
+        {'params': [p for p in parameters if p.ndim <= 1], 'weight_decay': 0.0, **extra},
     ]
-    return OPTIMIZERS[config.name](
-        [group for group in groups if group['params']], lr=learning_rate, betas=config.betas, eps=config.eps
-    )
+    return [group for group in groups if group['params']]
+
+
+def _optimizer(groups: list[dict[str, Any]], learning_rate: float, config: OptimizerConfig) -> Optimizer:
+    optimizer = OPTIMIZERS[config.name](groups, lr=learning_rate, betas=config.betas, eps=config.eps)
+    set_learning_rate(optimizer, learning_rate)
+    return optimizer
+
+
+def set_learning_rate(optimizer: Optimizer, rate: float) -> None:
+    """The rate of the next step; groups with a ``rate_share`` learn at that share of it."""
+    for group in optimizer.param_groups:
+        group['lr'] = rate * group.get('rate_share', 1.0)
 
 
 def _parts(network: PerceptionNetwork, trains: TrainedParts) -> Iterator[tuple[nn.Module, bool]]:

@@ -33,6 +33,16 @@ def pairwise_iou(boxes_xyxy: Tensor, others_xyxy: Tensor) -> Tensor:
     return box_iou(boxes_xyxy, others_xyxy).nan_to_num(0.0)
 
 
+def paired_iou(boxes_xyxy: Tensor, others_xyxy: Tensor) -> Tensor:
+    """Intersection over union of each box (N, 4) with the one in its row of (N, 4) -> (N,); 0 where both are empty."""
+    shared_wh = torch.minimum(boxes_xyxy[:, 2:], others_xyxy[:, 2:]) - torch.maximum(
+        boxes_xyxy[:, :2], others_xyxy[:, :2]
+    )
+    shared = shared_wh.clamp(min=0).prod(dim=1)
+    areas = [(boxes[:, 2:] - boxes[:, :2]).prod(dim=1) for boxes in (boxes_xyxy, others_xyxy)]
+    return (shared / (areas[0] + areas[1] - shared)).nan_to_num(0.0)
+
+
 def pairwise_size_iou(sizes_wh: Tensor, others_wh: Tensor) -> Tensor:
     """IoU of sizes (N, 2) with (M, 2) put on the same centre -> (N, M): the overlap that anchors are chosen by."""
     shared = torch.minimum(sizes_wh[:, None], others_wh[None]).prod(dim=-1)  # (N, M)
@@ -62,8 +72,16 @@ def encode_yolo(boxes_xyxy: Tensor, cells_xy: Tensor, anchors_wh: Tensor, stride
     return torch.cat((targets[..., :2].logit(eps=1e-6), targets[..., 2:]), dim=-1)
 
 
-def decode_yolo(codes: Tensor, cells_xy: Tensor, anchors_wh: Tensor, stride: int) -> Tensor:
-    """Raw YOLO codes to boxes: centre = (sigmoid(txy) + cell) * stride, size = anchor * exp(twh).
+def centre_offset(codes_xy: Tensor, centre_reach: float = 1.0) -> Tensor:
+    """Raw tx, ty (..., 2) to the centre's place in cells from the corner of its own; see ``decode_yolo``."""
+    within = codes_xy.sigmoid()
+    return within if centre_reach == 1 else within * centre_reach - (centre_reach - 1) / 2
+
+
+def decode_yolo(
+    codes: Tensor, cells_xy: Tensor, anchors_wh: Tensor, stride: int, *, centre_reach: float = 1.0
+) -> Tensor:
+    """Raw YOLO codes to boxes: centre = (reach(sigmoid(txy)) + cell) * stride, size = anchor * exp(twh).
 
     Computed in float32 whatever comes in: bfloat16 would round coordinates near 700 to multiples of 4 pixels.
 
@@ -73,12 +91,14 @@ def decode_yolo(codes: Tensor, cells_xy: Tensor, anchors_wh: Tensor, stride: int
         cells_xy: (..., 2) column and row of each prediction's cell.
         anchors_wh: (..., 2) in pixels.
         stride: Pixels per cell.
+        centre_reach: Width in cells of the square around its cell that a prediction's centre may lie in. With 1 it lies
+            in the cell (YOLOv2); with 2 also in the near halves of its neighbours (Bochkovskiy et al.: "YOLOv4").
 
     Returns:
         (..., 4) xyxy in pixels, not clipped to the image.
     """
     codes = codes.float()
-    centre = (codes[..., :2].sigmoid() + cells_xy.float()) * stride
+    centre = (centre_offset(codes[..., :2], centre_reach) + cells_xy.float()) * stride
     size = anchors_wh.float() * codes[..., 2:].clamp(max=MAX_LOG_SCALE).exp()
     # 0 * inf is NaN, where sigmoid, cut and exp give a box that looks like any other.
     return cxcywh_to_xyxy(torch.cat((centre, size), dim=-1)) + 0 * codes

@@ -5,6 +5,8 @@ Each message says what came, what was expected and what to do.
 
 from collections.abc import Sequence
 
+_LISTED = 60
+"""Known words that an error about an unknown one lists; of more it names the nearest."""
 _SHOWN = 8
 """Names that an error lists before it only counts."""
 
@@ -57,11 +59,13 @@ class MissingDependencyError(PerceptionError):
 
 
 def nearest(word: str, known: list[str]) -> str:
-    """Text for an error about an unknown word, to go on after a colon: the nearest known one, then all of them."""
+    """Text for an error about an unknown word, to go on after a colon: the nearest known ones, then all, if few."""
     from difflib import get_close_matches
 
     close = get_close_matches(word, known, n=1)
     begin = f'did you mean {close[0]!r}? Known' if close else 'known'
+    if len(known) > _LISTED:
+        return f'did you mean {" or ".join(get_close_matches(word, known, cutoff=0))}? It knows {len(known):,} names.'
     return f'{begin} are {", ".join(sorted(known))}.' if known else 'none is known.'
 
 

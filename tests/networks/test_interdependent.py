@@ -15,9 +15,9 @@ from torch.utils.flop_counter import FlopCounterMode
 from perception.errors import ConfigError
 from perception.interfaces import InputSpec
 from perception.labels import CITYSCAPES_11_3
+from perception.networks.encoders.adapnet import PreActivationUnit
 from perception.networks.interdependent import INTERDEPENDENT_SMALL, InterdependentConfig, InterdependentNetwork
 from perception.networks.interdependent.easpp import Easpp, GlobalContext
-from perception.networks.interdependent.encoder import PreActivationUnit
 from perception.networks.interdependent.trident import TridentUnit
 
 TINY = replace(

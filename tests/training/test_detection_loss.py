@@ -6,15 +6,15 @@ from dataclasses import replace
 import pytest
 import torch
 from torch import Tensor
-from torchvision.ops import generalized_box_iou, sigmoid_focal_loss
+from torchvision.ops import box_iou, generalized_box_iou, sigmoid_focal_loss
 
-from perception.boxes import decode_yolo, encode_yolo
+from perception.boxes import decode_yolo, encode_yolo, yolo_targets
 from perception.errors import ConfigError, PerceptionError
 from perception.interfaces import NetworkOutput
 from perception.networks.anchors import prediction_grid
 from training.data.sample import Sample
 from training.detection_loss import DETECTION_NAMES, DetectionLossConfig, detection_terms
-from training.matching import AnchorLayout, assign
+from training.matching import AnchorLayout, MorePositives, assign
 
 ANCHORS = torch.tensor([[8.0, 20.0], [20.0, 10.0], [30.0, 24.0]])
 LAYOUT = AnchorLayout(anchors_wh=ANCHORS, anchors_per_branch=1, stride=16, feature_hw=(2, 3))
@@ -213,3 +213,63 @@ def test_evaluation_mode_is_named() -> None:
 def test_settings_out_of_range_are_refused(setting: dict[str, object]) -> None:
     with pytest.raises(ConfigError, match=next(iter(setting))):
         replace(DetectionLossConfig(), **setting)  # type: ignore[arg-type]
+
+
+def test_objectness_that_learns_the_overlap_is_least_there() -> None:
+    """The quality focal loss in closed form, and where it has its minimum."""
+    config = DetectionLossConfig(objectness_target='iou', box_loss='giou')
+    output = random_output(seed=4)
+    (decoded,) = output.boxes[:, CAR_PREDICTION]
+    overlap = float(box_iou(decoded[None], torch.tensor([CAR])))
+    assert 0.05 < overlap < 0.95, 'the drawn prediction covers a part of the car'
+    others = replace(config, objectness_target='one')
+    background = compute(output, [sample([CAR], [0])], others)['detection_objectness'] - focal(
+        float(output.objectness[0, CAR_PREDICTION]), True, 0.25
+    )
+
+    def at(logit: float) -> float:
+        objectness = output.objectness.clone()
+        objectness[0, CAR_PREDICTION] = logit
+        moved = output._replace(objectness=objectness)
+        return float(compute(moved, [sample([CAR], [0])], config)['detection_objectness'] - background)
+
+    best = math.log(overlap / (1 - overlap))
+    for logit in (-2.0, 0.5, best):
+        probability = 1 / (1 + math.exp(-logit))
+        entropy = -(overlap * math.log(probability) + (1 - overlap) * math.log(1 - probability))
+        assert at(logit) == pytest.approx(0.25 * abs(overlap - probability) ** 2 * entropy, abs=1e-4)
+    assert at(best) == pytest.approx(0, abs=1e-5)
+
+
+def test_focal_and_quality_focal_loss_agree_on_perfect_boxes() -> None:
+    positives = assign([torch.tensor([CAR])], LAYOUT)
+    output = random_output(seed=1)
+    codes = output.box_codes.clone()  # type: ignore[union-attr]
+    codes[0, positives.prediction] = encode_yolo(
+        torch.tensor([CAR]), positives.cells_xy, positives.anchors_wh, LAYOUT.stride
+    )
+    output = outputs(output.objectness, output.class_logits, codes)
+    one, overlap = (
+        compute(output, [sample([CAR], [0])], DetectionLossConfig(objectness_target=target))  # type: ignore[arg-type]
+        for target in ('one', 'iou')
+    )
+    torch.testing.assert_close(one['detection_objectness'], overlap['detection_objectness'], rtol=1e-4, atol=1e-5)
+
+
+def test_centres_beyond_the_cell_take_a_network_that_can_say_them() -> None:
+    config = DetectionLossConfig(more_positives_iou=0.2, neighbour_cells=True)
+    with pytest.raises(ConfigError, match='centre_reach of 2; it has 1'):
+        compute(random_output(), [sample([CAR], [0])], config)
+    with pytest.raises(ConfigError, match='set more_positives_iou below 1'):
+        DetectionLossConfig(neighbour_cells=True)
+    far = replace(LAYOUT, centre_reach=2.0)
+    codes = torch.zeros(1, LAYOUT.predictions, 4)
+    positives = assign([torch.tensor([CAR])], far, more=MorePositives(anchor_iou=0.2, neighbours=True))
+    assert len(positives.prediction) > 1
+    targets = yolo_targets(torch.tensor([CAR]), positives.cells_xy, positives.anchors_wh, 16)
+    codes[0, positives.prediction] = torch.cat((((targets[:, :2] + 0.5) / 2).logit(), targets[:, 2:]), dim=1)
+    boxes = decode_yolo(codes, GRID.cells_xy, ANCHORS[GRID.anchor], 16, centre_reach=2.0)
+    output = random_output()._replace(box_codes=codes, boxes=boxes)
+    for kind in ('squared', 'giou'):
+        terms = detection_terms(output, [sample([CAR], [0])], far, replace(config, box_loss=kind), per_image=ONE)
+        assert float(terms['detection_box']) == pytest.approx(0, abs=1e-4)

@@ -7,7 +7,15 @@ from torch import Tensor
 
 from perception.boxes import cxcywh_to_xyxy, decode_yolo, encode_yolo, pairwise_iou, xyxy_to_cxcywh
 from perception.networks.anchors import prediction_grid
-from training.matching import AnchorLayout, AssignmentRule, Positives, assign, ignored_predictions, overlaps_any
+from training.matching import (
+    AnchorLayout,
+    AssignmentRule,
+    MorePositives,
+    Positives,
+    assign,
+    ignored_predictions,
+    overlaps_any,
+)
 
 ANCHORS = torch.tensor(
     [
@@ -186,3 +194,53 @@ def test_predictions_on_objects_and_in_regions_are_ignored_image_by_image() -> N
     ignored = ignored_predictions(predicted.expand(3, 3, 4), [objects, none, none], [none, region, none], iou=0.5)
     assert ignored.shape == (3, 3)
     assert ignored.tolist() == [[True, False, False], [False, True, False], [False, False, False]]
+
+
+def more_oracle(boxes: Tensor, layout: AnchorLayout, more: MorePositives, taken: set[int]) -> dict[int, int]:
+    """Object by prediction of one image, by plain loops over the words of the rule."""
+    height, width = layout.feature_hw
+    found: dict[int, tuple[float, int]] = {}
+    for index, (x, y, w, h) in enumerate(xyxy_to_cxcywh(boxes).tolist()):
+        column, row = min(int(x // layout.stride), width - 1), min(int(y // layout.stride), height - 1)
+        cells = [(row, column)]
+        if more.neighbours:
+            cells.append((row, column + (-1 if x / layout.stride - column < 0.5 else 1)))
+            cells.append((row + (-1 if y / layout.stride - row < 0.5 else 1), column))
+        for anchor, size in enumerate(layout.anchors_wh.tolist()):
+            overlap = size_iou([w, h], size)
+            if overlap <= more.anchor_iou:
+                continue
+            for cell_row, cell_column in cells:
+                if not (0 <= cell_row < height and 0 <= cell_column < width):
+                    continue
+                per_branch = layout.anchors_per_branch
+                cell = (anchor // per_branch * height + cell_row) * width + cell_column
+                prediction = cell * per_branch + anchor % per_branch
+                if prediction not in taken and overlap > found.get(prediction, (0.0, -1))[0]:
+                    found[prediction] = (overlap, index)
+    return {prediction: index for prediction, (_, index) in found.items()}
+
+
+@pytest.mark.parametrize('neighbours', [False, True])
+@pytest.mark.parametrize(('count', 'seed'), [(0, 0), (1, 1), (6, 2), (40, 3)])
+def test_more_positives_against_plain_loops(count: int, seed: int, neighbours: bool) -> None:
+    boxes = random_boxes(count, seed)
+    more = MorePositives(anchor_iou=0.3, neighbours=neighbours)
+    own, found = assign([boxes], LAYOUT), assign([boxes], LAYOUT, more=more)
+    first = len(own.prediction)
+    for before, after in zip(own, found, strict=True):
+        assert torch.equal(after[:first], before), "the objects' own come first and stay"
+    added = dict(zip(found.prediction[first:].tolist(), found.object[first:].tolist(), strict=True))
+    assert added == more_oracle(boxes, LAYOUT, more, set(own.prediction.tolist()))
+    assert len(set(found.prediction.tolist())) == len(found.prediction)
+    grid = prediction_grid(LAYOUT.feature_hw, branches=3, anchors_per_branch=3)
+    assert torch.equal(grid.cells_xy[found.prediction], found.cells_xy)
+    assert torch.equal(ANCHORS[grid.anchor[found.prediction]], found.anchors_wh)
+
+
+def test_a_neighbour_can_say_where_the_object_is() -> None:
+    boxes = random_boxes(30, 5)
+    found = assign([boxes], LAYOUT, more=MorePositives(anchor_iou=0.2, neighbours=True))
+    offsets = xyxy_to_cxcywh(boxes[found.object])[:, :2] / LAYOUT.stride - found.cells_xy
+    assert ((offsets >= -0.5) & (offsets <= 1.5)).all()
+    assert ((offsets < 0) | (offsets > 1)).any()

@@ -3,16 +3,30 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
 from perception.errors import ConfigError, nearest
 from perception.interfaces import InputSpec, LabelSpace, PerceptionNetwork
 from perception.networks.configuration import config_to_dict, override_config
-from perception.networks.interdependent import INTERDEPENDENT_SMALL, InterdependentConfig, InterdependentNetwork
+from perception.networks.encoders import normalization_of
+from perception.networks.interdependent import (
+    INTERDEPENDENT_LITE,
+    INTERDEPENDENT_SMALL,
+    InterdependentConfig,
+    InterdependentNetwork,
+)
 from perception.networks.layers import check_divisible
 
-__all__ = ['NETWORKS', 'NetworkEntry', 'build_network', 'config_to_dict', 'override_config', 'resolve_config']
+__all__ = [
+    'NETWORKS',
+    'NetworkEntry',
+    'build_network',
+    'config_to_dict',
+    'override_config',
+    'resolve_config',
+    'resolve_input_spec',
+]
 
 
 class NetworkClass(Protocol):
@@ -33,6 +47,9 @@ class NetworkEntry:
 NETWORKS: dict[str, NetworkEntry] = {
     'interdependent': NetworkEntry(network=InterdependentNetwork, config=InterdependentConfig()),
     'interdependent_small': NetworkEntry(network=InterdependentNetwork, config=INTERDEPENDENT_SMALL),
+    'interdependent_lite': NetworkEntry(
+        network=InterdependentNetwork, config=INTERDEPENDENT_LITE, input_spec=InputSpec(image_hw=(416, 544))
+    ),
 }
 
 
@@ -60,6 +77,22 @@ def resolve_config(name: str, config: Any = None) -> Any:
     )
 
 
+def resolve_input_spec(name: str, config: Any = None, image_hw: tuple[int, int] | None = None) -> InputSpec:
+    """What images a network sees unless told otherwise: its preset's input, with the normalisation of its encoder.
+
+    Args:
+        name, config: As ``build_network`` takes them.
+        image_hw: Height and width of the input; None for the preset's.
+
+    Raises:
+        ConfigError: If the name, a key or the encoder is unknown, or a value is of the wrong type or out of range.
+    """
+    spec = NETWORKS[name].input_spec if name in NETWORKS else InputSpec()
+    resolved = resolve_config(name, config)
+    mean_rgb, std_rgb = normalization_of(resolved.encoder)
+    return replace(spec, image_hw=image_hw or spec.image_hw, mean_rgb=mean_rgb, std_rgb=std_rgb)
+
+
 def build_network(
     name: str, labels: LabelSpace, config: Any = None, input_spec: InputSpec | None = None
 ) -> PerceptionNetwork:
@@ -69,7 +102,7 @@ def build_network(
         name: A name in NETWORKS.
         labels: The classes it tells apart.
         config: None for the preset of that name, a dataclass of its class, or a mapping of overrides of the preset.
-        input_spec: What images it sees; None for the preset's.
+        input_spec: What images it sees; None for what ``resolve_input_spec`` says.
 
     Raises:
         ConfigError: If the name or a key is unknown, or a value is of the wrong type or out of range.
@@ -77,6 +110,7 @@ def build_network(
     """
     resolved = resolve_config(name, config)
     entry = NETWORKS[name]
-    network = entry.network(name=name, config=resolved, labels=labels, input_spec=input_spec or entry.input_spec)
+    spec = input_spec or resolve_input_spec(name, resolved)
+    network = entry.network(name=name, config=resolved, labels=labels, input_spec=spec)
     check_divisible(network.input_spec.image_hw, network.divisor)
     return network

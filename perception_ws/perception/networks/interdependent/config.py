@@ -18,7 +18,8 @@ class InterdependentConfig:
     """Widths, depths and switches. Widths are channels.
 
     Attributes:
-        stem_width: Output of the 7x7 stem.
+        encoder: ``adapnet`` (published), ``tf_efficientnet_lite0``, ``1`` or ``2``, or the name of a model of timm.
+        stem_width: Output of AdapNet's 7x7 stem; the fields from here to encoder_dropout are its alone.
         input_norm: The published code learns a normalisation of the colours on top of the fixed one.
         block_widths, block_mid_widths: Output and inner width of the four encoder blocks (strides 4, 8, 16, 16).
         unit_dilations: For each block, for each of its units, the dilations of its 3x3. One dilation is a plain unit; a
@@ -35,6 +36,7 @@ class InterdependentConfig:
             bottleneck's.
         trident_units, trident_mid_width, trident_dilations: Residual units; one branch for each dilation.
         detector_dropout: In front of the trident.
+        centre_reach: Width in cells of the square that a predicted centre may lie in; 1 is its own cell (YOLOv2).
         anchors_wh: Anchor sizes in input pixels by growing area, an equal share for each branch. The default suits
             768x384 road scenes; training clusters its own from the data.
         removed: Fields that there were, as ``override_config`` takes them: older checkpoints name them.
@@ -46,6 +48,7 @@ class InterdependentConfig:
         'share_heads': False,
     }
 
+    encoder: str = 'adapnet'
     stem_width: int = 64
     input_norm: bool = True
     block_widths: tuple[int, ...] = (256, 512, 1024, 2048)
@@ -75,6 +78,7 @@ class InterdependentConfig:
     trident_mid_width: int = 256
     trident_dilations: tuple[int, ...] = (1, 2, 3)
     detector_dropout: float = 0.5
+    centre_reach: float = 1.0
     anchors_wh: tuple[tuple[float, float], ...] = (
         (5.0, 12.0), (12.0, 9.0), (9.0, 26.0),
         (22.0, 16.0), (17.0, 46.0), (38.0, 26.0),
@@ -129,6 +133,8 @@ def _check_choices(config: InterdependentConfig) -> None:
     for key in ('encoder_dropout', 'detector_dropout'):
         if not 0 <= getattr(config, key) < 1:
             raise ConfigError(f'{key}: expected a probability in [0, 1), got {getattr(config, key)}.')
+    if not 1 <= config.centre_reach <= 3:
+        raise ConfigError(f'centre_reach: expected 1 to 3 cells, got {config.centre_reach}.')
     if len(config.detector_widths) != 3:
         raise ConfigError(f'detector_widths: expected 3 widths, got {config.detector_widths}.')
 
@@ -169,4 +175,22 @@ INTERDEPENDENT_SMALL = InterdependentConfig(
     trident_units=2,
     trident_mid_width=64,
     detector_dropout=0.1,
+)
+
+# For pre-trained weights on CPUs: 3.0 of the 4.0 M parameters are EfficientNet-Lite0's. The rest is as in the small
+# preset; besides, the detector reads the decoder at both strides, and the centre of a box may leave its cell, so that
+# neighbours learn it, too.
+INTERDEPENDENT_LITE = InterdependentConfig(
+    encoder='tf_efficientnet_lite0',
+    bottleneck_width=128,
+    bottleneck_mid_width=48,
+    decoder_width=64,
+    class_map_width=32,
+    norm_on_logits=False,
+    detector_strides=(4, 8),
+    detector_widths=(64, 96, 128),
+    trident_units=2,
+    trident_mid_width=64,
+    detector_dropout=0.1,
+    centre_reach=2.0,
 )

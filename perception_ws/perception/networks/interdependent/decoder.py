@@ -10,8 +10,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
+from perception.networks.encoders import EncoderFeatures, EncoderWidths
 from perception.networks.interdependent.config import InterdependentConfig
-from perception.networks.interdependent.encoder import EncoderFeatures
 from perception.networks.layers import conv_norm, deconv_norm
 
 
@@ -34,11 +34,11 @@ class DecoderMaps(NamedTuple):
 class Decoder(nn.Module):
     """Refined skips and the two upsampled maps: what masks and, in the published network, boxes are made from."""
 
-    def __init__(self, config: InterdependentConfig) -> None:
+    def __init__(self, encoder: EncoderWidths, config: InterdependentConfig) -> None:
         super().__init__()
         width = config.decoder_width
-        self.skip_stride4 = conv_norm(config.block_widths[0], config.skip_width, 1)
-        self.skip_stride8 = conv_norm(config.block_widths[1], config.skip_width, 1)
+        self.skip_stride4 = conv_norm(encoder.stride4, config.skip_width, 1)
+        self.skip_stride8 = conv_norm(encoder.stride8, config.skip_width, 1)
         self.up_stride8 = deconv_norm(config.bottleneck_width, width, 2)
         self.stage_stride8 = _two_convolutions(width + config.skip_width, width)
         self.up_stride4 = deconv_norm(width, width, 2)

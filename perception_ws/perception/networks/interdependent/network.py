@@ -15,10 +15,10 @@ from torch import Tensor
 
 from perception.interfaces import InputSpec, LabelSpace, NetworkOutput, PerceptionNetwork
 from perception.networks.anchors import PredictionGrid
+from perception.networks.encoders import Encoder, EncoderFeatures, EncoderWidths, build_encoder
 from perception.networks.interdependent.config import InterdependentConfig
 from perception.networks.interdependent.decoder import Decoder, DecoderMaps, MaskHead, PyramidLevels
 from perception.networks.interdependent.easpp import Easpp
-from perception.networks.interdependent.encoder import Encoder, EncoderFeatures
 from perception.networks.interdependent.trident import DetectionHead, PyramidWidths
 from perception.networks.layers import InputNormalization, check_images, initialize_he
 
@@ -42,11 +42,20 @@ class InterdependentNetwork(PerceptionNetwork):
         super().__init__()
         self.name, self.config, self.labels, self.input_spec = name, config, labels, input_spec
         self.normalize = InputNormalization(input_spec.mean_rgb, input_spec.std_rgb)
-        self.encoder = Encoder(config)
-        self.bottleneck = Easpp(config.block_widths[-1], config)
-        self.decoder = Decoder(config)
+        self.encoder = build_encoder(
+            config.encoder,
+            stem_width=config.stem_width,
+            input_norm=config.input_norm,
+            block_widths=config.block_widths,
+            block_mid_widths=config.block_mid_widths,
+            unit_dilations=config.unit_dilations,
+            dropout=config.encoder_dropout,
+        )
+        widths = self.encoder.widths
+        self.bottleneck = Easpp(widths.stride16, config)
+        self.decoder = Decoder(widths, config)
         self.mask_head = MaskHead(len(labels.segmentation), config)
-        self.detection_head = DetectionHead(_detector_widths(config), len(labels.detection), config)
+        self.detection_head = DetectionHead(_detector_widths(widths, config), len(labels.detection), config)
         initialize_he(self)
         self.detection_head.initialize_predictions()
 
@@ -113,7 +122,7 @@ class InterdependentNetwork(PerceptionNetwork):
         )
 
 
-def _detector_widths(config: InterdependentConfig) -> PyramidWidths:
-    from_decoder = config.detector_features == 'decoder'
-    stride4, stride8 = (config.decoder_width,) * 2 if from_decoder else config.block_widths[:2]
-    return PyramidWidths(stride4 + config.skip_width, stride8 + config.skip_width)
+def _detector_widths(encoder: EncoderWidths, config: InterdependentConfig) -> PyramidWidths:
+    if config.detector_features == 'decoder':
+        return PyramidWidths(*(config.decoder_width + config.skip_width,) * 2)
+    return PyramidWidths(encoder.stride4 + config.skip_width, encoder.stride8 + config.skip_width)

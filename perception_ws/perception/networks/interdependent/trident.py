@@ -89,6 +89,7 @@ class DetectionHead(nn.Module):
         self.classes = classes
         self.branches = len(config.trident_dilations)
         self.anchors_per_branch = config.anchors_per_branch
+        self.centre_reach = config.centre_reach
         self.reads_stride8 = 8 in config.detector_strides
         self.down_stride8 = conv_norm(in_widths.stride4, down_width, 3, stride=2, activation=_leaky())
         mix_input = down_width + (in_widths.stride8 if self.reads_stride8 else 0)
@@ -153,7 +154,8 @@ class DetectionHead(nn.Module):
     def decode(self, box_codes: Tensor, feature_hw: tuple[int, int]) -> Tensor:
         """Raw codes (B, A, 4) to boxes (B, A, 4), xyxy in input pixels, float32."""
         grid = self.prediction_grid(feature_hw)
-        return decode_yolo(box_codes, grid.cells_xy, self.anchors_wh[grid.anchor], self.stride)
+        anchors_wh = self.anchors_wh[grid.anchor]
+        return decode_yolo(box_codes, grid.cells_xy, anchors_wh, self.stride, centre_reach=self.centre_reach)
 
 
 def split_branches(x: Tensor, branches: int) -> tuple[Tensor, ...]:

@@ -15,8 +15,8 @@ from perception.errors import CheckpointError, ConfigError
 from perception.interfaces import PerceptionNetwork
 from perception.labels import CITYSCAPES_11_3
 from perception.networks import build_network
-from perception.networks.interdependent.encoder import Encoder
-from perception.networks.resnet_weights import load_imagenet_weights
+from perception.networks.encoders import load_imagenet_weights
+from perception.networks.encoders.adapnet import AdapNet
 
 
 @pytest.fixture(scope='module')
@@ -92,7 +92,7 @@ class Pair(NamedTuple):
     """A ResNet-50, and the encoder that starts from its weights."""
 
     resnet: ResNet
-    encoder: Encoder
+    encoder: AdapNet
 
 
 PairUp = Callable[[dict[str, Tensor]], Pair]
@@ -104,7 +104,7 @@ def pair_up(resnet: ResNet, network: PerceptionNetwork, tmp_path: Path) -> PairU
         torch.save(weights, tmp_path / 'resnet50.pth')
         load_imagenet_weights(network, tmp_path / 'resnet50.pth')
         resnet.load_state_dict(weights)
-        assert isinstance(network.encoder, Encoder)
+        assert isinstance(network.encoder, AdapNet)
         return Pair(resnet.eval(), network.encoder.eval())
 
     return pair
@@ -216,5 +216,5 @@ def test_networks_without_counterparts(file: Path) -> None:
     with pytest.raises(CheckpointError, match=r'stem.conv.weight needs \(32, 3, 7, 7\).*network of its widths'):
         load_imagenet_weights(small, file)
     small.encoder = nn.Identity()
-    with pytest.raises(ConfigError, match='no counterpart in ResNet-50'):
+    with pytest.raises(ConfigError, match='has no encoder that takes ImageNet weights'):
         load_imagenet_weights(small, file)

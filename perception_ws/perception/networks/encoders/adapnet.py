@@ -9,25 +9,13 @@ Shape letters: B images in a batch, H W rows and columns of the input.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 
-from perception.networks.interdependent.config import InterdependentConfig
+from perception.networks.encoders.encoder import Copy, Encoder, EncoderFeatures, EncoderWidths, WeightSource
+from perception.networks.encoders.resnet_weights import Counterpart, SummedNorms, plan_copies
 from perception.networks.layers import conv_norm
-from perception.networks.resnet_weights import Counterpart, SummedNorms
-
-
-class EncoderFeatures(NamedTuple):
-    """Activated ends of the blocks that others read; widths as published."""
-
-    stride4: Tensor
-    """(B, 256, H/4, W/4)."""
-    stride8: Tensor
-    """(B, 512, H/8, W/8)."""
-    stride16: Tensor
-    """(B, 2048, H/16, W/16)."""
 
 
 class PreActivationUnit(nn.Module):
@@ -132,16 +120,34 @@ class Block(nn.Module):
         return self.end(self.units(x))
 
 
-class Encoder(nn.Module):
-    """Images to maps at strides 4, 8 and 16."""
+class AdapNet(Encoder):
+    """The published encoder; its maps have 256, 512 and 2048 channels in the published widths.
 
-    def __init__(self, config: InterdependentConfig) -> None:
+    Args:
+        stem_width: Output of the 7x7 stem.
+        input_norm: Whether a normalisation of the colours is learned on top of the fixed one.
+        block_widths, block_mid_widths: Output and inner width of the four blocks.
+        unit_dilations: For each block, for each of its units, the dilations of its 3x3.
+        dropout: On the last unit's residual branch.
+    """
+
+    def __init__(
+        self,
+        *,
+        stem_width: int,
+        input_norm: bool,
+        block_widths: tuple[int, ...],
+        block_mid_widths: tuple[int, ...],
+        unit_dilations: tuple[tuple[tuple[int, ...], ...], ...],
+        dropout: float,
+    ) -> None:
         super().__init__()
-        widths, mids, dilations = config.block_widths, config.block_mid_widths, config.unit_dilations
-        self.input_norm = nn.BatchNorm2d(3) if config.input_norm else nn.Identity()
-        self.stem = conv_norm(3, config.stem_width, 7, stride=2, activation=nn.ReLU(True))
+        widths, mids, dilations = block_widths, block_mid_widths, unit_dilations
+        self.widths = EncoderWidths(widths[0], widths[1], widths[3])
+        self.input_norm = nn.BatchNorm2d(3) if input_norm else nn.Identity()
+        self.stem = conv_norm(3, stem_width, 7, stride=2, activation=nn.ReLU(True))
         self.pool = nn.MaxPool2d(3, stride=2, padding=1)
-        self.block1 = Block(config.stem_width, mids[0], widths[0], unit_dilations=dilations[0])
+        self.block1 = Block(stem_width, mids[0], widths[0], unit_dilations=dilations[0])
         self.block2 = Block(widths[0], mids[1], widths[1], unit_dilations=dilations[1], stride=2)
         # Nothing but block 4 reads block 3's end, so the norm there is the one of block 4's first unit.
         self.block3 = Block(widths[1], mids[2], widths[2], unit_dilations=dilations[2], stride=2, activated_end=False)
@@ -151,7 +157,7 @@ class Encoder(nn.Module):
             widths[3],
             unit_dilations=dilations[3],
             activated_input=False,
-            last_dropout=nn.Dropout(config.encoder_dropout),
+            last_dropout=nn.Dropout(dropout),
         )
 
     def forward(self, images: Tensor) -> EncoderFeatures:
@@ -160,7 +166,11 @@ class Encoder(nn.Module):
         stride8 = self.block2(stride4)
         return EncoderFeatures(stride4, stride8, self.block4(self.block3(stride8)))
 
-    def imagenet_counterparts(self) -> Iterator[Counterpart | SummedNorms]:
+    def imagenet_copies(self, source: WeightSource) -> Iterator[Copy]:
+        """From an ordinary ResNet-50: torchvision's, or any with its names."""
+        return plan_copies(self.counterparts(), source)
+
+    def counterparts(self) -> Iterator[Counterpart | SummedNorms]:
         """Which layer of an ordinary ResNet-50 each layer can start from."""
         yield Counterpart(name='stem.conv', layer=self.stem.get_submodule('conv'), source='conv1')
         yield Counterpart(name='stem.norm', layer=self.stem.get_submodule('norm'), source='bn1')
