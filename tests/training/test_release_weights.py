@@ -44,11 +44,26 @@ def trained(tmp_path: Path) -> Path:
 
 def test_the_card_says_where_the_first_weights_are_from(trained: Path, tmp_path: Path) -> None:
     checkpoint = load_checkpoint(trained)
-    for imagenet, said in (('', 'From scratch: no pre-training.'), (f'{SECRET}/resnet.pt', 'pre-trained on ImageNet.')):
+    for imagenet, said in (('', 'From scratch: no pre-training.'), (f'{SECRET}/resnet.pt', 'on ImageNet (resnet.pt).')):
         checkpoint.provenance['started_from']['training']['imagenet_weights'] = imagenet
         released = release(checkpoint, tmp_path / 'small.safetensors')
         assert said in model_card(released, {'camvid-test': Evaluator(CITYSCAPES_11_3).report()})
         assert SECRET.encode() not in (tmp_path / 'small.safetensors').read_bytes()
+
+
+def test_the_card_names_folders_and_teachers(trained: Path, tmp_path: Path) -> None:
+    labels = tmp_path / 'secret' / 'labels'
+    labels.mkdir(parents=True)
+    (labels / 'teacher.json').write_text('{"teacher": "yolox@123", "images": {}}')
+    checkpoint = load_checkpoint(trained)
+    entry = {'name': 'camvid', 'root': f'{SECRET}/labelmefacade', 'split': 'train', 'teacher': {'labels': str(labels)}}
+    checkpoint.provenance['training']['data'].append(entry)
+    released = release(checkpoint, tmp_path / 'small.safetensors')
+    card = model_card(released, {'camvid-test': Evaluator(CITYSCAPES_11_3).report()})
+    assert '**Trained on** camvid train, labelmefacade train: CamVid' in card
+    assert 'What a data set is not annotated for was labelled by yolox@123.' in card
+    assert 'as CamVid and LabelMeFacade are' in card
+    assert b'secret' not in (tmp_path / 'small.safetensors').read_bytes()
 
 
 def test_weights_are_rounded_and_nothing_else(trained: Path, tmp_path: Path) -> None:

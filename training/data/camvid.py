@@ -63,7 +63,8 @@ class CamVid(SceneDataset):
             )
         self._files = [file for frame in self._frames for file in frame]
         require_files(self._files, self.name)
-        self._names = name_images([image for image, _ in self._frames])
+        self.image_paths = [image for image, _ in self._frames]
+        self._names = name_images(self.image_paths)
 
     def __len__(self) -> int:
         return len(self._frames)

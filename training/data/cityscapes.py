@@ -58,7 +58,8 @@ class Cityscapes(SceneDataset):
             )
         self._files = [file for frame in self._frames for file in (frame if boxes else frame[:2])]
         require_files(self._files, self.name)
-        self._names = name_images([image for image, _, _ in self._frames], ending=_IMAGE_STEM_END)
+        self.image_paths = [image for image, _, _ in self._frames]
+        self._names = name_images(self.image_paths, ending=_IMAGE_STEM_END)
 
     def __len__(self) -> int:
         return len(self._frames)

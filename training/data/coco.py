@@ -10,9 +10,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import ClassVar
 
+from perception.errors import ConfigError
 from perception.labels import CITYSCAPES_11_3
 from perception.truth import CocoAnnotations
-from perception.truth.coco import DRIVING_BOXES_CATEGORIES, STREET_CATEGORIES
+from perception.truth.coco import DRIVING_BOXES_CATEGORIES, STREET_CATEGORIES, ScoreRange
 from training.data.dataset import SceneDataset, fingerprint_files
 from training.data.files import name_images, read_image, require_file, require_files
 from training.data.sample import Sample, annotate
@@ -35,6 +36,8 @@ class CocoBoxes(SceneDataset):
         annotations: str | None = None,
         images: str | None = None,
         classes: Mapping[str, str] | None = None,
+        positive_from: float | None = None,
+        ignore_from: float | None = None,
     ) -> None:
         """Read the annotation file.
 
@@ -44,6 +47,8 @@ class CocoBoxes(SceneDataset):
             annotations: The JSON file.
             images: The folder that its file names count from.
             classes: Category name to the name of a detection class.
+            positive_from, ignore_from: For boxes with scores, which a model made: those from the first on are objects,
+                those between are ignored. The second is the first unless it is given.
 
         Raises:
             ConfigError: If the table names an unknown class or a category that the file lacks.
@@ -57,11 +62,15 @@ class CocoBoxes(SceneDataset):
             path,
             self._root / (images or self.default_images).replace('{split}', split),
             self.default_classes if classes is None else classes,
+            scores=score_range(positive_from, ignore_from),
         )
         self._images = tuple(self._annotations.images.values())
         self._files = [image.path for image in self._images]
         require_files(self._files, self.name)
+        self.image_paths = self._files
         self._names = name_images(self._files)
+        if positive_from is not None:
+            self.remark = f'boxes of a model (score from {positive_from:g})'
 
     def __len__(self) -> int:
         return len(self._images)
@@ -74,8 +83,25 @@ class CocoBoxes(SceneDataset):
 
     def fingerprint(self) -> str:
         # All boxes are in one file: its content tells two of them apart for certain, and a copy is the same.
-        settings = {'classes': self._annotations.classes, 'annotations': self._annotations.sha256}
+        settings = {
+            'classes': self._annotations.classes,
+            'annotations': self._annotations.sha256,
+            'scores': self._annotations.scores,
+        }
         return fingerprint_files(self, self._root, settings, self._files)
+
+
+def score_range(positive_from: float | None, ignore_from: float | None) -> ScoreRange | None:
+    """The two options of a reader; None: its boxes have no scores.
+
+    Raises:
+        ConfigError: If they are no range, or the second stands alone.
+    """
+    if positive_from is None:
+        if ignore_from is not None:
+            raise ConfigError(f'ignore_from {ignore_from} says nothing without positive_from; give that, too.')
+        return None
+    return ScoreRange(positive_from, positive_from if ignore_from is None else ignore_from).check()
 
 
 class DrivingBoxes(CocoBoxes):

@@ -36,11 +36,13 @@ class SceneDataset(Dataset[Sample], ABC):
         name: Its name in DATASETS and its split, for example ``camvid-train``.
         labels: The label space that its class ids count in.
         remark: What figures on it must say; empty: nothing.
+        image_paths: The picture of each sample; empty where they lie in no files of their own.
     """
 
     name: str
     labels: LabelSpace
     remark: str = ''
+    image_paths: Sequence[Path] = ()
 
     @abstractmethod
     def __len__(self) -> int: ...

@@ -33,6 +33,7 @@ from perception.truth.coco_entries import (
     to_corners,
     to_file_name,
     to_integer,
+    to_score,
     to_size,
     to_text,
 )
@@ -55,6 +56,31 @@ DRIVING_BOXES_CATEGORIES = {
 """Of those of driving_boxes."""
 _OUR_NAMES = tuple(label.name for label in CITYSCAPES_11_3.detection)
 _KNOWN_CATEGORIES = {**STREET_CATEGORIES, **DRIVING_BOXES_CATEGORIES, **{name: name for name in _OUR_NAMES}}
+
+
+class ScoreRange(NamedTuple):
+    """What annotations with scores, those that a model made, count as.
+
+    Attributes:
+        positive_from: Lowest score of an object.
+        ignore_from: Between this and the other, a box is ignored, neither object nor background; below, left out.
+    """
+
+    positive_from: float
+    ignore_from: float
+
+    def check(self) -> ScoreRange:
+        """Itself.
+
+        Raises:
+            ConfigError: If it is no range of scores.
+        """
+        if not 0 <= self.ignore_from <= self.positive_from <= 1:
+            raise ConfigError(
+                f'Expected 0 <= ignore_from <= positive_from <= 1, got ignore_from {self.ignore_from} and '
+                f'positive_from {self.positive_from}.'
+            )
+        return self
 
 
 class _Object(NamedTuple):
@@ -136,10 +162,18 @@ class CocoAnnotations:
         sha256: Of its content.
         classes: The name of our class by that of each category that is used.
         left_out: Names of the categories that are not.
+        scores: As given.
         images: Its images by their id, in the order of the ids.
     """
 
-    def __init__(self, path: Path, images: Path = Path(), classes: Mapping[str, str] | None = None) -> None:
+    def __init__(
+        self,
+        path: Path,
+        images: Path = Path(),
+        classes: Mapping[str, str] | None = None,
+        *,
+        scores: ScoreRange | None = None,
+    ) -> None:
         """Read the file.
 
         Args:
@@ -147,6 +181,7 @@ class CocoAnnotations:
             images: The folder that its file names count from, where it matters.
             classes: Category name to the name of a detection class; each must be in the file. None: whichever of the
                 usual names are in it.
+            scores: For a file that a model made. Without it, annotations that a model is not sure of are refused.
 
         Raises:
             ConfigError: If the table names an unknown class or a category that the file lacks.
@@ -154,6 +189,7 @@ class CocoAnnotations:
                 in its image.
         """
         self.path = path
+        self.scores = None if scores is None else scores.check()
         try:
             text = path.read_bytes()
         except OSError as error:
@@ -176,8 +212,11 @@ class CocoAnnotations:
             if category not in self.classes:
                 continue
             box = annotation.read('bbox', to_corners, 'four finite numbers [left, top, width, height], no side below 0')
-            label = _OUR_NAMES.index(self.classes[category])
-            objects[image_id].append(_Object(annotation, box, label, annotation.read_crowd()))
+            label, crowd = _OUR_NAMES.index(self.classes[category]), annotation.read_crowd()
+            score = self._score(annotation)
+            if self.scores is None or score >= self.scores.ignore_from:
+                unsure = self.scores is not None and score < self.scores.positive_from
+                objects[image_id].append(_Object(annotation, box, label, crowd or unsure))
             # Files that were joined may begin to count anew; only what is there twice would be scored twice.
             if annotation.values.get('id') is not None:
                 content = (str(annotation.values['id']), image_id, category, *box)
@@ -188,6 +227,16 @@ class CocoAnnotations:
         form.check()
         for image_id, image in self.images.items():
             image.annotate(objects[image_id])
+
+    def _score(self, annotation: Entry) -> float:
+        if self.scores is not None:
+            return annotation.read('score', to_score, 'a number in 0..1, since positive_from and ignore_from are set')
+        if annotation.values.get('score') is not None and annotation.read('score', to_score, 'a number in 0..1') < 1:
+            raise annotation.error(
+                f'has score {annotation.values["score"]}, so a model made it. To train on it, say with positive_from '
+                'and ignore_from from which score on it is an object; nothing is scored against what a model guessed.'
+            )
+        return 1.0
 
 
 def _read_categories(categories: Sequence[Entry]) -> dict[int, str]:

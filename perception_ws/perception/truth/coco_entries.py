@@ -120,6 +120,14 @@ def to_integer(value: Any) -> int:
     return int(value)
 
 
+def to_score(value: Any) -> float:
+    """A number, or a text that is one, in 0..1."""
+    score = float(value)
+    if isinstance(value, bool) or not 0 <= score <= 1:
+        raise ValueError(value)
+    return score
+
+
 def to_size(value: Any) -> int:
     """An integer above 0."""
     size = to_integer(value)

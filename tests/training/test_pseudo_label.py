@@ -1,0 +1,259 @@
+"""Labels of a teacher, from the command to the batch: written, read back, refused where they are of something else."""
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+import torch
+
+from perception.errors import ConfigError, DatasetError
+from perception.interfaces import UNLABELLED, Detections
+from perception.labels import CITYSCAPES_11_3
+from training.configuration import DataConfig
+from training.data import build_dataset
+from training.data.taught import BOXES, MASKS, TEACHER, TaughtDataset, TeacherConfig
+from training.preparation import open_dataset
+from training.pseudo_label import label_images, main
+from training.teachers import Answer, Views
+
+HW = (24, 32)
+
+
+class DrawnTeacher:
+    """Sees one box of each kind, and road below the middle."""
+
+    title, segments = 'drawn@0', True
+
+    def __call__(self, image_rgb: np.ndarray) -> Answer:
+        height, width = image_rgb.shape[:2]
+        boxes = np.array([[1, 2, 11, 12], [5, 5, 25, 20], [0, 0, 4, 8]], np.float32)
+        mask, confidence = np.zeros((2, height, width), np.uint8)
+        mask[: height // 2] = 4
+        confidence[:, : width // 2] = 250
+        detections = Detections(
+            boxes_xyxy=boxes, scores=np.array([0.9, 0.2, 0.07], np.float32), labels=np.array([0, 1, 2])
+        )
+        return Answer(detections, mask, confidence)
+
+
+@pytest.fixture
+def frames(tmp_path: Path) -> Path:
+    """Two cities with a frame of the same name, in the layout of CamVid, all of it unlabelled."""
+    root = tmp_path / 'frames'
+    for number, city in enumerate(('a', 'b')):
+        for folder, picture in (
+            ('train', np.full((*HW, 3), 40 * number, np.uint8)),
+            ('trainannot', np.zeros(HW, np.uint8)),
+        ):
+            (root / folder / city).mkdir(parents=True)
+            assert cv2.imwrite(str(root / folder / city / '0.png'), picture)
+    (root / 'train.txt').write_text('a/0\nb/0\n')
+    return root
+
+
+@pytest.fixture
+def photos(tmp_path: Path) -> Path:
+    """The same pictures as COCO, with a box in the first one."""
+    root = tmp_path / 'photos'
+    images = []
+    for number in (1, 2):
+        (root / 'train2017').mkdir(parents=True, exist_ok=True)
+        cv2.imwrite(str(root / 'train2017' / f'{number}.png'), np.full((*HW, 3), 90 * number, np.uint8))
+        images.append({'id': number, 'file_name': f'{number}.png', 'height': HW[0], 'width': HW[1]})
+    boxes = [{'id': 1, 'image_id': 1, 'category_id': 1, 'bbox': [2, 2, 9, 9]}]
+    content = {'images': images, 'annotations': boxes, 'categories': [{'id': 1, 'name': 'car'}]}
+    (root / 'boxes.json').write_text(json.dumps(content))
+    return root
+
+
+@pytest.fixture
+def label(tmp_path: Path) -> Callable[[Path], Path]:
+    def labels_of(images: Path) -> Path:
+        output = tmp_path / 'labels'
+        output.mkdir()
+        assert label_images(DrawnTeacher(), images, output, Views(), show_progress=False) == 2
+        return output
+
+    return labels_of
+
+
+def camvid(root: Path, **options: Any) -> DataConfig:
+    return DataConfig(name='camvid', root=str(root), options={'boxes': 'none'}, **options)
+
+
+def test_frames_with_masks_get_boxes(frames: Path, label: Callable[[Path], Path]) -> None:
+    teacher = TeacherConfig(labels=str(label(frames / 'train')), positive_from=0.5, ignore_from=0.1)
+    dataset = open_dataset(camvid(frames, teacher=teacher), CITYSCAPES_11_3)
+    assert len(dataset) == 2
+    for sample in dataset:
+        assert sample.boxes is not None
+        assert sample.labels is not None
+        assert sample.boxes.tolist() == [[1, 2, 11, 12]]
+        assert sample.labels.tolist() == [0]
+        assert sample.ignore_boxes.tolist() == [[5, 5, 25, 20]]
+        assert sample.mask is not None
+        assert (sample.mask == 4).all()  # its own: CamVid's 0 is sky
+    assert 'what is not annotated is from drawn@0' in dataset.remark
+    other = open_dataset(camvid(frames, teacher=TeacherConfig(labels=teacher.labels)), CITYSCAPES_11_3)
+    assert other.fingerprint() != dataset.fingerprint()
+
+
+def test_photos_with_boxes_get_masks(photos: Path, label: Callable[[Path], Path]) -> None:
+    labels = label(photos)
+    config = DataConfig(
+        name='coco',
+        root=str(photos),
+        options={'annotations': 'boxes.json', 'classes': {'car': 'car/truck/bus'}},
+        teacher=TeacherConfig(labels=str(labels)),
+    )
+    first, second = open_dataset(config, CITYSCAPES_11_3)
+    assert first.boxes is not None
+    assert second.boxes is not None
+    assert first.boxes.tolist() == [[2, 2, 11, 11]]
+    assert second.boxes.tolist() == []  # annotated: there is none
+    for sample in (first, second):
+        assert sample.mask is not None
+        assert sample.mask[:12, :16].unique().tolist() == [4]
+        assert sample.mask[12:, :16].unique().tolist() == [0]
+        assert sample.mask[:, 16:].unique().tolist() == [UNLABELLED]
+
+
+def test_the_record_says_who_and_of_what(frames: Path, label: Callable[[Path], Path]) -> None:
+    labels = label(frames / 'train')
+    record = json.loads((labels / TEACHER).read_text())
+    assert record['teacher'] == 'drawn@0'
+    assert record['images'].keys() == {'a/0.png', 'b/0.png'}
+    boxes = json.loads((labels / BOXES).read_text())
+    assert boxes['info']['teacher'] == 'drawn@0'
+    assert [one['score'] for one in boxes['annotations']] == [0.9, 0.2, 0.07] * 2
+    assert sorted(path.relative_to(labels / MASKS).as_posix() for path in (labels / MASKS).rglob('*.png')) == [
+        'a/0.png',
+        'b/0.png',
+    ]
+
+
+def test_boxes_with_scores_alone_are_a_data_set(frames: Path, label: Callable[[Path], Path]) -> None:
+    labels = label(frames / 'train')
+    options = {'annotations': str(labels / BOXES), 'images': 'train'}
+    classes = {name: name for name in ('car/truck/bus', 'person/rider', 'bicycle/motorcycle')}
+    dataset = build_dataset('coco', frames, 'train', **options, classes=classes, positive_from=0.15)
+    assert [len(sample.boxes) for sample in dataset if sample.boxes is not None] == [2, 2]
+    assert 'score from 0.15' in dataset.remark
+    with pytest.raises(DatasetError, match=r'has score 0\.9, so a model made it'):
+        build_dataset('coco', frames, 'train', **options, classes=classes)
+    with pytest.raises(ConfigError, match=r'ignore_from 0\.1 says nothing without positive_from'):
+        build_dataset('coco', frames, 'train', **options, classes=classes, ignore_from=0.1)
+    with pytest.raises(ConfigError, match='0 <= ignore_from <= positive_from <= 1'):
+        build_dataset('coco', frames, 'train', **options, classes=classes, positive_from=0.3, ignore_from=0.4)
+
+
+def change(path: Path, edit: Callable[[dict[str, Any]], object]) -> None:
+    content = json.loads(path.read_text())
+    edit(content)
+    path.write_text(json.dumps(content))
+
+
+def _replace_picture(frames: Path, _: Path) -> None:
+    (frames / 'train/b/0.png').write_bytes((frames / 'train/a/0.png').read_bytes())
+
+
+def _drop_score(_: Path, labels: Path) -> None:
+    change(labels / BOXES, lambda content: content['annotations'][0].pop('score'))
+
+
+def _set_score(_: Path, labels: Path) -> None:
+    change(labels / BOXES, lambda content: content['annotations'][0].update(score=7))
+
+
+def _rename_classes(_: Path, labels: Path) -> None:
+    change(labels / BOXES, lambda content: [one.update(name='cow') for one in content['categories']])
+
+
+def _rename_images(_: Path, labels: Path) -> None:
+    change(labels / BOXES, lambda content: [one.update(file_name=f'x{one["id"]}.png') for one in content['images']])
+
+
+def _cut_record(_: Path, labels: Path) -> None:
+    (labels / TEACHER).write_text('{')
+
+
+def _remove_mask(_: Path, labels: Path) -> None:
+    (labels / MASKS / 'a/0.png').unlink()
+
+
+def _remove_all(_: Path, labels: Path) -> None:
+    shutil.rmtree(labels / MASKS)
+    (labels / BOXES).unlink()
+
+
+@pytest.mark.parametrize(
+    ('spoil', 'message'),
+    [
+        (_replace_picture, r'b/0\.png was changed after'),
+        (_drop_score, r'annotation 1 has no score'),
+        (_set_score, r'has score 7; expected a number in 0\.\.1'),
+        (_rename_classes, r'has the categories cow, and no usual one'),
+        (_rename_images, r'has no labels for .*a/0\.png \(2 of 2 images'),
+        (_cut_record, r'is not valid JSON'),
+        (_remove_mask, r'has no labels for .*a/0 \(1 of 2 images'),
+        (_remove_all, r'holds neither boxes\.json nor masks'),
+    ],
+)
+def test_labels_of_something_else_are_refused(
+    frames: Path, label: Callable[[Path], Path], spoil: Callable[[Path, Path], object], message: str
+) -> None:
+    labels = label(frames / 'train')
+    spoil(frames, labels)
+    config = camvid(frames, teacher=TeacherConfig(labels=str(labels)))
+    with pytest.raises(DatasetError, match=message):
+        open_dataset(config, CITYSCAPES_11_3)
+
+
+def test_a_mask_with_an_unknown_class_is_refused(photos: Path, label: Callable[[Path], Path]) -> None:
+    labels = label(photos)
+    cv2.imwrite(str(labels / MASKS / 'train2017/1.png'), np.full(HW, 11, np.uint8))
+    base = build_dataset('coco', photos, 'train', annotations='boxes.json', classes={'car': 'car/truck/bus'})
+    with pytest.raises(DatasetError, match='holds class 11; expected 0 to 10, or 255'):
+        _ = TaughtDataset(base, TeacherConfig(labels=str(labels)))[0]
+
+
+def test_one_label_for_two_frames_is_refused(frames: Path, label: Callable[[Path], Path]) -> None:
+    labels = label(frames / 'train/a'.replace('/a', ''))
+    change(
+        labels / BOXES,
+        lambda c: (c['images'].pop(), c['images'][0].update(file_name='0.png'), c['annotations'].clear()),
+    )
+    with pytest.raises(DatasetError, match=r'has one entry 0.png for .*a/0.png and .*b/0.png'):
+        open_dataset(camvid(frames, teacher=TeacherConfig(labels=str(labels))), CITYSCAPES_11_3)
+
+
+def test_the_command(
+    frames: Path, tiny_checkpoint_path: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    output = tmp_path / 'out'
+    words = ['--teacher', str(tiny_checkpoint_path), '--images', str(frames / 'train'), '--output', str(output)]
+    assert main(words) == 0
+    assert 'labelled 2 images' in capsys.readouterr().out
+    sample = open_dataset(
+        camvid(frames, teacher=TeacherConfig(labels=str(output), positive_from=0.2)), CITYSCAPES_11_3
+    )[0]
+    assert sample.boxes is not None
+    assert torch.isfinite(sample.boxes).all()
+    assert main(words) == 1
+    assert 'holds labels already' in capsys.readouterr().err
+    assert main([*words, '--overwrite']) == 0
+    for more, message in (
+        (['--images', str(tmp_path / 'nowhere')], 'is missing'),
+        (['--output', str(frames / 'train/labels')], 'lies in'),
+        (['--images', str(tmp_path / 'out' / MASKS / 'a'), '--mask-from', '2'], '--mask-from must lie in 0..1'),
+        (['--sizes', '100'], 'multiples of 32'),
+    ):
+        capsys.readouterr()
+        assert main([*words, '--overwrite', *more]) == 1
+        assert message in capsys.readouterr().err
+    assert (output / TEACHER).exists(), 'what was there stays when nothing can be made'

@@ -1,0 +1,31 @@
+"""A teacher where a Perceiver is expected, so that both are scored by one loop."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from perception.interfaces import UNLABELLED, InputSpec, LabelSpace, SceneResult
+from perception.labels import CITYSCAPES_11_3
+from training.teachers import Teacher
+
+
+class TeacherObserver:
+    """Looks through a teacher; one without masks leaves every pixel unlabelled."""
+
+    device = 'cpu'
+    labels: LabelSpace = CITYSCAPES_11_3
+    input_spec = InputSpec()
+
+    def __init__(self, teacher: Teacher) -> None:
+        self._teacher = teacher
+
+    def perceive(self, images: Sequence[np.ndarray]) -> list[SceneResult]:
+        """Images (H, W, 3) uint8 -> a result each."""
+        return [self._look(image) for image in images]
+
+    def _look(self, image_rgb: np.ndarray) -> SceneResult:
+        answer = self._teacher(image_rgb)
+        mask = np.full(image_rgb.shape[:2], UNLABELLED, np.uint8) if answer.mask is None else answer.mask
+        return SceneResult(detections=answer.detections, mask=mask, confidence=answer.confidence)
