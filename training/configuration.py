@@ -59,7 +59,7 @@ class TrainingConfig:
         start_from: Checkpoint whose weights the run starts with; its network_config and anchors are taken, too, and
             another network_config is refused.
         anchors: ``cluster`` finds them in the training boxes where there are any, each counted as often as its image is
-            drawn in the phases that learn boxes; ``preset`` keeps the network's.
+            drawn in the phases that learn boxes; ``preset`` keeps the network's. Prior boxes are always the network's.
         transform: Augmentation.
         cache: Folder for prepared caches.
         batch_size: Samples per step, over all processes together.

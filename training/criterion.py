@@ -1,7 +1,8 @@
 """The losses of a joint network, each task from the images that are annotated for it.
 
-A batch may mix images with masks, with boxes and with both. Detection is divided by the images that have boxes,
-segmentation by the pixels that have a class, counted over all processes of a distributed run.
+A batch may mix images with masks, with boxes and with both. Detection is divided by what its loss counts,
+segmentation by the pixels that have a class, counted over all processes of a distributed run. How objects are matched
+with predictions, the network says.
 
 Shape letters: B images in a batch, H W rows and columns of the input.
 """
@@ -15,12 +16,10 @@ import torch
 from torch import Tensor
 
 from perception.errors import ConfigError, ShapeError
-from perception.interfaces import UNLABELLED, NetworkOutput
-from perception.networks.interdependent import InterdependentNetwork
+from perception.interfaces import UNLABELLED, NetworkOutput, PerceptionNetwork
 from training.checks import check_weights
 from training.data.sample import Sample, send
-from training.detection_loss import DETECTION_NAMES, DetectionLossConfig, detection_terms
-from training.matching import AnchorLayout
+from training.detection_loss import DetectionLossConfig, detection_loss_of
 from training.segmentation_loss import SegmentationLossConfig, segmentation_names, segmentation_terms
 
 Reduce = Callable[[Tensor], Tensor]
@@ -73,19 +72,19 @@ class Criterion:
             raise ConfigError('class_weights: balanced needs the training masks; call resolve_class_weights first.')
 
     def __call__(
-        self, network: InterdependentNetwork, output: NetworkOutput, samples: Sequence[Sample]
+        self, network: PerceptionNetwork, output: NetworkOutput, samples: Sequence[Sample]
     ) -> dict[str, Tensor]:
         """Compute the losses.
 
         Args:
-            network: Gives anchors and cells.
+            network: Says how objects are matched with its predictions.
             output: Of the network in training mode, for the images of the samples.
             samples: B samples of the network's input size; on the CPU, since a GPU would wait for what is read of them.
 
         Returns:
-            Scalars: ``segmentation``, ``detection`` and their parts (see ``segmentation_terms``, ``detection_terms``),
-            and ``total``, the weighted sum of the two. A task that was switched off, or that no image of this batch is
-            annotated for, is 0 without a gradient; so may be the total.
+            Scalars: ``segmentation``, ``detection`` and their parts (see ``segmentation_terms`` and the losses of
+            detections), and ``total``, the weighted sum of the two. A task that was switched off, or that no image of
+            this batch is annotated for, is 0 without a gradient; so may be the total.
 
         Raises:
             ShapeError: If a sample does not fit the output, or an annotation is none of the network's classes.
@@ -99,22 +98,22 @@ class Criterion:
         boxed = [row for row, sample in enumerate(samples) if sample.boxes is not None and output.objectness.shape[1]]
         target = _stack_masks(samples, masked, output)
         pixels = int((target != UNLABELLED).sum())
-        counts = self.reduce(send(torch.tensor([pixels, len(boxed), 1]), device))
-        per_pixel, per_image = counts[2] / counts[:2].clamp(min=1)
+        layout = network.prediction_layout((output.mask_logits.shape[2], output.mask_logits.shape[3]))
+        kind = detection_loss_of(layout)
+        local = send(torch.tensor([pixels, 0, 1]), device)
+        if boxed:
+            detection = kind(layout, [samples[row] for row in boxed], getattr(config, kind.settings), device)
+            local[1] = detection.count
+        counts = self.reduce(local)
+        per_pixel, per_detection = counts[2] / counts[:2].clamp(min=1)
 
-        names = (*segmentation_names(config.segmentation), *DETECTION_NAMES)
+        names = (*segmentation_names(config.segmentation), *kind.names)
         terms = {name: torch.zeros((), device=device) for name in names}
         if masked:
             outputs = (output.mask_logits, *output.auxiliary_mask_logits)
             terms |= segmentation_terms(outputs, masked, target, config.segmentation, per_pixel=per_pixel)
         if boxed:
-            terms |= detection_terms(
-                _detection_rows(output, boxed),
-                [samples[row] for row in boxed],
-                AnchorLayout.of(network, (output.mask_logits.shape[2], output.mask_logits.shape[3])),
-                config.detection,
-                per_image=per_image,
-            )
+            terms |= detection.terms(_detection_rows(output, boxed), per_detection)
         terms['total'] = config.w_seg * terms['segmentation'] + config.w_det * terms['detection']
         return terms
 

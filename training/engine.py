@@ -159,7 +159,7 @@ class Trainer:
         torch.manual_seed(seed_of(self.config.seed, DROPOUT_STREAM, self.progress.step, self.fabric.global_rank))
         images = batch.images.to(self.fabric.device, non_blocking=True)
         output = module(images, segment=phase.segment, detect=phase.detect)
-        losses = criterion(self.network, output, batch)  # type: ignore[arg-type]
+        losses = criterion(self.network, output, batch)
         return losses | {'total': losses['total'] + 0 * unlearned(losses, output)}
 
     def _note(self, phase: Phase, step: Step, optimizer: Optimizer, bar: tqdm[Any]) -> None:

@@ -16,7 +16,7 @@ from perception.errors import ConfigError
 from perception.interfaces import LabelSpace, PerceptionNetwork
 from perception.labels import CITYSCAPES_11_3
 from perception.networks import build_network, config_to_dict, resolve_config
-from perception.networks.configuration import override_config
+from perception.networks.configuration import override_config, takes_anchors
 from perception.networks.encoders import load_imagenet_weights
 from training.cluster_anchors import cluster_anchors, mix_sizes
 from training.configuration import DataConfig, TrainingConfig
@@ -145,7 +145,7 @@ def prepare_start(config: TrainingConfig, datasets: Sequence[SceneDataset], chec
         network, started_from = checkpoint.network.train(), checkpoint.provenance
         return Start(network=network, criterion=criterion, started_from=started_from, data=data)
     network_config = resolve_config(config.network, config.network_config)
-    if config.anchors == 'cluster':
+    if config.anchors == 'cluster' and takes_anchors(network_config):
         draws = config.draws_per_image([len(dataset) for dataset in datasets])
         sizes, weights = mix_sizes([dataset.survey.sizes_wh for dataset in datasets], draws)
         if len(sizes):

@@ -57,7 +57,7 @@ def _rehearse_phase(network: PerceptionNetwork, phase: Phase, config: CriterionC
     set_training_mode(network, phase)
     samples = [_blank_sample(2 * network.divisor)] * 2  # a batch norm takes more than one value
     output = network(torch.stack([sample.image for sample in samples]), segment=phase.segment, detect=phase.detect)
-    losses = Criterion(weights)(network, output, samples)  # type: ignore[arg-type]
+    losses = Criterion(weights)(network, output, samples)
     tasks = (('masks', weights.w_seg, losses['segmentation']), ('boxes', weights.w_det, losses['detection']))
     learns_from = {kind for kind, weight, loss in tasks if weight and loss.requires_grad}
     if learns_from and phase.trains != 'all':

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from enum import Enum
-from typing import Any, Literal, NamedTuple, Protocol
+from typing import Any, ClassVar, Literal, NamedTuple, Protocol
 
 import numpy as np
 from torch import Tensor, nn
@@ -80,6 +80,18 @@ class NetworkOutput(NamedTuple):
     """Each (B, C, h, w) at a stride of its own, nearest to the output first; training only. Losses resize them."""
 
 
+class PredictionLayout(Protocol):
+    """Where the A predictions for one input size sit, and how their boxes are coded: what objects are matched with."""
+
+    matching: ClassVar[str]
+    """The way that networks of this kind are trained; its name in training's DETECTION_LOSSES."""
+
+    @property
+    def predictions(self) -> int:
+        """A, predictions per image."""
+        ...
+
+
 class PerceptionNetwork(nn.Module):
     """A joint network. Input: (B, 3, H, W) RGB, uint8 or float in 0..255; normalisation is part of its graph.
 
@@ -104,6 +116,10 @@ class PerceptionNetwork(nn.Module):
 
     def forward(self, images: Tensor, *, segment: bool = True, detect: bool = True) -> NetworkOutput:
         """Run the network; ``segment`` and ``detect`` switch a task and what only that task needs off."""
+        raise NotImplementedError
+
+    def prediction_layout(self, image_hw: tuple[int, int]) -> PredictionLayout:
+        """What the predictions for input images of this height and width are matched with in training."""
         raise NotImplementedError
 
 

@@ -76,7 +76,7 @@ def _train_one_process(rank: int, port: int, output: Path) -> None:
     module = fabric.setup_module(network)
     samples = _samples()[2 * rank : 2 * rank + 2]
     result = module(torch.stack([sample.image for sample in samples]))
-    losses = Criterion(reduce=sum_over_processes(fabric))(network, result, samples)  # type: ignore[arg-type]
+    losses = Criterion(reduce=sum_over_processes(fabric))(network, result, samples)
     fabric.backward(losses['total'])
     meter = Meter(gather_from_processes(fabric))
     meter.add(losses, get_total_norm(list(_gradients(network).values())), len(samples))
@@ -99,7 +99,7 @@ def test_two_processes_are_one(tmp_path: Path) -> None:
 
     network, samples = _network(), _samples()
     result = network(torch.stack([sample.image for sample in samples]))
-    losses = Criterion()(network, result, samples)  # type: ignore[arg-type]
+    losses = Criterion()(network, result, samples)
     losses['total'].backward()
     alone = _gradients(network)
     assert alone.keys() == together['gradients'].keys()

@@ -1,4 +1,4 @@
-"""Where the predictions of a dense detector sit: cells, anchors and their order.
+"""Where the predictions of a dense detector of cells and anchors sit, and their order.
 
 The order of the A predictions of one feature map with several branches is branch-major, then row, column, and the
 branch's own anchors fastest:
@@ -12,10 +12,42 @@ Shape letters: A predictions per image, h w rows and columns of the feature map.
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from dataclasses import dataclass
+from typing import ClassVar, NamedTuple
 
 import torch
 from torch import Tensor
+
+
+@dataclass(frozen=True, kw_only=True)
+class AnchorLayout:
+    """The predictions of one input size, in YOLO codes: an object belongs to a cell and to an anchor.
+
+    Attributes:
+        anchors_wh: (T * anchors_per_branch, 2) in input pixels, on the CPU; T branches.
+        anchors_per_branch: How many consecutive anchors a branch owns.
+        stride: Input pixels per cell.
+        feature_hw: Rows and columns of cells.
+        centre_reach: As ``decode_yolo`` takes it.
+    """
+
+    matching: ClassVar[str] = 'cells'
+
+    anchors_wh: Tensor
+    anchors_per_branch: int
+    stride: int
+    feature_hw: tuple[int, int]
+    centre_reach: float = 1.0
+
+    @property
+    def predictions(self) -> int:
+        """A, predictions per image."""
+        return len(self.anchors_wh) * self.feature_hw[0] * self.feature_hw[1]
+
+    @property
+    def image_area(self) -> int:
+        """Pixels of the input image."""
+        return self.feature_hw[0] * self.feature_hw[1] * self.stride**2
 
 
 class PredictionGrid(NamedTuple):

@@ -39,6 +39,11 @@ def override_config(base: Config, overrides: Mapping[str, Any]) -> Config:
     return replace(base, **typed)  # type: ignore[type-var]
 
 
+def takes_anchors(config: Any) -> bool:
+    """Whether training may find ``anchors_wh`` for a network in its data; prior boxes are the network's own."""
+    return any(field.name == 'anchors_wh' for field in fields(config))
+
+
 def _plain(value: Any) -> Any:
     return [_plain(item) for item in value] if isinstance(value, tuple) else value
 

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from perception.interfaces import InputSpec, LabelSpace, NetworkOutput, PerceptionNetwork
-from perception.networks.anchors import PredictionGrid
+from perception.networks.anchors import AnchorLayout, PredictionGrid
 from perception.networks.encoders import Encoder, EncoderFeatures, EncoderWidths, build_encoder
 from perception.networks.interdependent.config import InterdependentConfig
 from perception.networks.interdependent.decoder import Decoder, DecoderMaps, MaskHead, PyramidLevels
@@ -72,6 +72,16 @@ class InterdependentNetwork(PerceptionNetwork):
     def prediction_grid(self, feature_hw: tuple[int, int]) -> PredictionGrid:
         """Cell and anchor of each of the A predictions, for a grid of (H / stride, W / stride) cells."""
         return self.detection_head.prediction_grid(feature_hw)
+
+    def prediction_layout(self, image_hw: tuple[int, int]) -> AnchorLayout:
+        """Anchors and cells for input images of this height and width."""
+        return AnchorLayout(
+            anchors_wh=torch.tensor(self.config.anchors_wh),  # of the buffer a GPU's copy would be waited for
+            anchors_per_branch=self.detection_head.anchors_per_branch,
+            stride=self.stride,
+            feature_hw=(image_hw[0] // self.stride, image_hw[1] // self.stride),
+            centre_reach=self.config.centre_reach,
+        )
 
     def forward(self, images: Tensor, *, segment: bool = True, detect: bool = True) -> NetworkOutput:
         """Run the network.

@@ -6,9 +6,8 @@ from drawn_scenes import IMAGE_HW, build_narrow_network, draw_scene, stack_image
 from torch import Tensor
 
 from perception.boxes import cxcywh_to_xyxy, decode_yolo, encode_yolo, pairwise_iou, xyxy_to_cxcywh
-from perception.networks.anchors import prediction_grid
-from training.matching import (
-    AnchorLayout,
+from perception.networks.anchors import AnchorLayout, prediction_grid
+from training.matching.cells import (
     AssignmentRule,
     MorePositives,
     Positives,
@@ -97,7 +96,7 @@ def test_positives_have_the_documented_shapes_and_agree_with_the_grid() -> None:
 
 def test_layout_follows_the_network() -> None:
     network = build_narrow_network()
-    layout = AnchorLayout.of(network, IMAGE_HW)
+    layout = network.prediction_layout(IMAGE_HW)
     output = network(stack_images([draw_scene(), draw_scene(4)]))
     assert output.objectness.shape == (2, layout.predictions)
     assert layout.image_area == IMAGE_HW[0] * IMAGE_HW[1]

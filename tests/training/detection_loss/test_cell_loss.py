@@ -11,10 +11,10 @@ from torchvision.ops import box_iou, generalized_box_iou, sigmoid_focal_loss
 from perception.boxes import decode_yolo, encode_yolo, yolo_targets
 from perception.errors import ConfigError, PerceptionError
 from perception.interfaces import NetworkOutput
-from perception.networks.anchors import prediction_grid
+from perception.networks.anchors import AnchorLayout, prediction_grid
 from training.data.sample import Sample
-from training.detection_loss import DETECTION_NAMES, DetectionLossConfig, detection_terms
-from training.matching import AnchorLayout, MorePositives, assign
+from training.detection_loss.cells import DETECTION_NAMES, DetectionLossConfig, detection_terms
+from training.matching.cells import MorePositives, assign
 
 ANCHORS = torch.tensor([[8.0, 20.0], [20.0, 10.0], [30.0, 24.0]])
 LAYOUT = AnchorLayout(anchors_wh=ANCHORS, anchors_per_branch=1, stride=16, feature_hw=(2, 3))

@@ -19,53 +19,13 @@ import torch
 from torch import Tensor
 
 from perception.boxes import pairwise_size_iou, xyxy_to_cxcywh
-from perception.networks.anchors import prediction_index
-from perception.networks.interdependent import InterdependentNetwork
+from perception.networks.anchors import AnchorLayout, prediction_index
 from training.data.sample import send
+from training.matching.regions import centred_in_any
 
 AssignmentRule = Literal['scale_aware', 'every_branch']
 """``scale_aware``: an object is learned by the branch of its best anchor alone (the paper). ``every_branch``: by the
 best anchor of each branch, as in a TridentNet whose branches have no valid ranges; the ablation."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class AnchorLayout:
-    """The predictions of a network for one input size.
-
-    Attributes:
-        anchors_wh: (T * anchors_per_branch, 2) in input pixels, on the CPU.
-        anchors_per_branch: How many consecutive anchors a branch owns.
-        stride: Input pixels per cell.
-        feature_hw: Rows and columns of cells.
-        centre_reach: As ``decode_yolo`` takes it.
-    """
-
-    anchors_wh: Tensor
-    anchors_per_branch: int
-    stride: int
-    feature_hw: tuple[int, int]
-    centre_reach: float = 1.0
-
-    @classmethod
-    def of(cls, network: InterdependentNetwork, image_hw: tuple[int, int]) -> AnchorLayout:
-        """The layout for input images of this height and width."""
-        return cls(
-            anchors_wh=torch.tensor(network.config.anchors_wh),  # of the buffer a GPU's copy would be waited for
-            anchors_per_branch=network.detection_head.anchors_per_branch,
-            stride=network.stride,
-            feature_hw=(image_hw[0] // network.stride, image_hw[1] // network.stride),
-            centre_reach=network.config.centre_reach,
-        )
-
-    @property
-    def predictions(self) -> int:
-        """A, predictions per image."""
-        return len(self.anchors_wh) * self.feature_hw[0] * self.feature_hw[1]
-
-    @property
-    def image_area(self) -> int:
-        """Pixels of the input image."""
-        return self.feature_hw[0] * self.feature_hw[1] * self.stride**2
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -239,13 +199,6 @@ def overlaps_any(predicted_xyxy: Tensor, boxes_xyxy: Tensor, iou: float) -> Tens
     box_area = (box_right - box_left) * (box_bottom - box_top)
     # shared / (area + box_area - shared) > iou, solved for the prediction's area.
     return width.mul_(height).mul_((1 + iou) / iou).sub_(box_area).amax(dim=0) > area
-
-
-def centred_in_any(predicted_xyxy: Tensor, regions_xyxy: Tensor) -> Tensor:
-    """Which predicted boxes (A, 4) have their centre in any of the regions (R, 4) -> (A,) bool."""
-    centres = xyxy_to_cxcywh(predicted_xyxy)[:, None, :2]  # (A, 1, 2)
-    inside = (centres >= regions_xyxy[None, :, :2]) & (centres <= regions_xyxy[None, :, 2:])  # (A, R, 2)
-    return inside.all(dim=2).any(dim=1)
 
 
 @torch.no_grad()

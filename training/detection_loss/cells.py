@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import ClassVar, Literal
 
 import torch
 from torch import Tensor
@@ -22,9 +22,10 @@ from torchvision.ops import generalized_box_iou_loss, sigmoid_focal_loss
 from perception.boxes import centre_offset, paired_iou, xyxy_to_cxcywh, yolo_targets
 from perception.errors import ConfigError, PerceptionError
 from perception.interfaces import NetworkOutput
+from perception.networks.anchors import AnchorLayout
 from training.checks import check_weights
 from training.data.sample import Sample, send
-from training.matching import AnchorLayout, AssignmentRule, MorePositives, Positives, assign, ignored_predictions
+from training.matching.cells import AssignmentRule, MorePositives, Positives, assign, ignored_predictions
 
 DETECTION_NAMES = ('detection', 'detection_objectness', 'detection_class', 'detection_box')
 
@@ -81,6 +82,23 @@ class DetectionLossConfig:
             check_weights(key, getattr(self, key))
         if not 0 <= self.focal_alpha <= 1 and self.focal_alpha != NO_ALPHA:
             raise ConfigError(f'focal_alpha: expected a share in 0..1, got {self.focal_alpha}.')
+
+
+class CellLoss:
+    """``detection_terms`` of the images of a batch that have boxes, by their number."""
+
+    settings: ClassVar[str] = 'detection'
+    names: ClassVar[tuple[str, ...]] = DETECTION_NAMES
+
+    def __init__(
+        self, layout: AnchorLayout, samples: Sequence[Sample], config: DetectionLossConfig, device: torch.device
+    ) -> None:
+        self._layout, self._samples, self._config = layout, samples, config
+        self.count = len(samples)
+
+    def terms(self, output: NetworkOutput, per_count: Tensor) -> dict[str, Tensor]:
+        """See ``detection_terms``."""
+        return detection_terms(output, self._samples, self._layout, self._config, per_image=per_count)
 
 
 def detection_terms(
