@@ -5,12 +5,15 @@ import math
 import numpy as np
 import pytest
 import torch
+from torchvision.models.detection._utils import BoxCoder
 
 from perception.boxes import (
     MAX_LOG_SCALE,
     class_wise_suppression,
     cxcywh_to_xyxy,
+    decode_ssd,
     decode_yolo,
+    encode_ssd,
     encode_yolo,
     paired_iou,
     pairwise_iou,
@@ -141,3 +144,28 @@ def test_a_centre_reaches_as_far_as_it_is_said_to() -> None:
         corner, middle = xyxy_to_cxcywh(decode_yolo(codes, cells, anchors, 16, centre_reach=reach))[:, :2].tolist()
         assert corner == pytest.approx([16 * (3 + low), 16 * (2 + high)])
         assert middle == pytest.approx([16 * 3.5, 16 * 2.5])
+
+
+def test_ssd_codes_are_torchvisions() -> None:
+    boxes, priors = random_boxes(40), random_boxes(40, seed=1)
+    coder = BoxCoder(weights=(10.0, 10.0, 5.0, 5.0))
+    codes = encode_ssd(boxes, xyxy_to_cxcywh(priors))
+    torch.testing.assert_close(codes, coder.encode_single(boxes, priors))
+    torch.testing.assert_close(decode_ssd(codes, xyxy_to_cxcywh(priors)), coder.decode_single(codes, priors))
+    torch.testing.assert_close(decode_ssd(codes, xyxy_to_cxcywh(priors)), boxes)
+
+
+def test_ssd_codes_in_numbers() -> None:
+    prior, box = torch.tensor([50.0, 40.0, 20.0, 10.0]), torch.tensor([48.0, 32.0, 68.0, 52.0])
+    expected = [8 / 20 / 0.1, 2 / 10 / 0.1, 0.0, math.log(2) / 0.2]
+    assert encode_ssd(box, prior).tolist() == pytest.approx(expected)
+    assert encode_ssd(box, prior, (1.0, 1.0)).tolist() == pytest.approx([0.4, 0.2, 0.0, math.log(2)])
+
+
+def test_decoded_ssd_sizes_are_cut_and_what_is_not_finite_stays_so() -> None:
+    prior = torch.tensor([0.0, 0.0, 2.0, 2.0])
+    low, _, high, _ = decode_ssd(torch.tensor([0.0, 0.0, 1e4, 0.0]), prior).tolist()
+    assert high - low == pytest.approx(2 * math.exp(MAX_LOG_SCALE))
+    assert not decode_ssd(torch.tensor([0.0, 0.0, float('inf'), 0.0]), prior).isfinite().all()
+    codes = torch.tensor([0.3, -0.2, 0.1, 0.4], dtype=torch.bfloat16)
+    assert torch.equal(decode_ssd(codes, prior), decode_ssd(codes.float(), prior))

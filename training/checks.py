@@ -1,8 +1,11 @@
-"""Checks that several configurations make."""
+"""Checks that several configurations and losses make."""
 
 import math
 
-from perception.errors import ConfigError
+from torch import Tensor
+
+from perception.errors import ConfigError, PerceptionError
+from perception.interfaces import NetworkOutput
 
 
 def check_weights(name: str, *weights: float) -> None:
@@ -13,3 +16,14 @@ def check_weights(name: str, *weights: float) -> None:
     """
     if not all(0 <= weight < math.inf for weight in weights):
         raise ConfigError(f'{name}: expected 0 or more, got {", ".join(map(str, weights))}.')
+
+
+def require_box_codes(output: NetworkOutput) -> Tensor:
+    """The raw box codes (B, A, 4) of an output.
+
+    Raises:
+        PerceptionError: If it has none.
+    """
+    if output.box_codes is None:
+        raise PerceptionError('Detection losses need box codes, which a network gives in training mode: call train().')
+    return output.box_codes

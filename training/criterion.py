@@ -19,7 +19,7 @@ from perception.errors import ConfigError, ShapeError
 from perception.interfaces import UNLABELLED, NetworkOutput, PerceptionNetwork
 from training.checks import check_weights
 from training.data.sample import Sample, send
-from training.detection_loss import DetectionLossConfig, detection_loss_of
+from training.detection_loss import DetectionLossConfig, MultiBoxLossConfig, detection_loss_of
 from training.segmentation_loss import SegmentationLossConfig, segmentation_names, segmentation_terms
 
 Reduce = Callable[[Tensor], Tensor]
@@ -37,13 +37,15 @@ class CriterionConfig:
 
     Attributes:
         w_seg, w_det: Weights of the two tasks in the total; the paper leaves w_seg between 30 and 50.
-        segmentation, detection: Of the losses of each task.
+        segmentation: Of its loss.
+        detection, multi_box: Of the loss of detections, for networks of cells and anchors and for those of prior boxes.
     """
 
     w_seg: float = 40.0
     w_det: float = 1.0
     segmentation: SegmentationLossConfig = field(default_factory=SegmentationLossConfig)
     detection: DetectionLossConfig = field(default_factory=DetectionLossConfig)
+    multi_box: MultiBoxLossConfig = field(default_factory=MultiBoxLossConfig)
 
     def __post_init__(self) -> None:
         check_weights('w_seg', self.w_seg)

@@ -12,6 +12,7 @@ from training.configuration import TrainingConfig
 from training.criterion import Criterion, CriterionConfig
 from training.data.sample import Sample
 from training.data.transforms import TrainTransformConfig
+from training.detection_loss import DETECTION_LOSSES, detection_loss_of
 from training.phases import Phase, set_training_mode, weigh_losses
 
 
@@ -26,11 +27,12 @@ def rehearse(config: TrainingConfig, network: PerceptionNetwork) -> list[set[str
         For each phase what its parts can learn from: ``masks``, ``boxes`` or both.
 
     Raises:
-        ConfigError: If there is no such part, a part that a phase names has no part in its tasks, or weights of losses,
-            crop or focus classes do not fit the network.
+        ConfigError: If there is no such part, a part that a phase names has no part in its tasks, or losses, their
+            weights, crop or focus classes do not fit the network.
         ShapeError: If the input is not a multiple of the network's divisor.
     """
     _check_transform(config.transform, network)
+    _check_detection_loss(config.criterion, network)
     return [_rehearse_phase(network, phase, config.criterion) for phase in config.phases]
 
 
@@ -46,6 +48,17 @@ def _check_transform(transform: TrainTransformConfig, network: PerceptionNetwork
 def _check_crop(name: str, crop_hw: tuple[int, int], network: PerceptionNetwork) -> None:
     if any(side % network.divisor for side in crop_hw):
         raise ConfigError(f'{name}.crop_hw: both sides must be multiples of {network.divisor}; got {list(crop_hw)}.')
+
+
+def _check_detection_loss(config: CriterionConfig, network: PerceptionNetwork) -> None:
+    """Settings that nothing reads would pass for what was trained with."""
+    own = detection_loss_of(network.prediction_layout(network.input_spec.image_hw)).settings
+    for settings in (loss.settings for loss in DETECTION_LOSSES.values()):
+        if settings != own and getattr(config, settings) != getattr(CriterionConfig(), settings):
+            raise ConfigError(
+                f'criterion.{settings} says nothing to {network.name}, whose detections are trained by '
+                f'criterion.{own}; leave it out.'
+            )
 
 
 def _rehearse_phase(network: PerceptionNetwork, phase: Phase, config: CriterionConfig) -> set[str]:

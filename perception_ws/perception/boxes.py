@@ -1,4 +1,4 @@
-"""Box formats, overlaps, the YOLO code and suppression, as tensor functions over torchvision.ops.
+"""Box formats, overlaps, the YOLO and SSD codes and suppression, as tensor functions over torchvision.ops.
 
 The only place, with image.py, where formats are converted. ``xyxy`` is left, top, right, bottom; ``cxcywh`` is centre,
 width, height; ``wh`` is a size without a place. Boxes are continuous pixel coordinates.
@@ -14,6 +14,9 @@ from torchvision.ops import batched_nms, box_iou
 
 MAX_LOG_SCALE = 4.0
 """Largest log(size / anchor size) that is decoded: exp(4) is 55 anchors, and larger codes would overflow early on."""
+
+SSD_VARIANCES = (0.1, 0.2)
+"""Of centres and sizes: the scale of box codes in SSD and its successors."""
 
 
 def xyxy_to_cxcywh(boxes_xyxy: Tensor) -> Tensor:
@@ -101,6 +104,34 @@ def decode_yolo(
     centre = (centre_offset(codes[..., :2], centre_reach) + cells_xy.float()) * stride
     size = anchors_wh.float() * codes[..., 2:].clamp(max=MAX_LOG_SCALE).exp()
     # 0 * inf is NaN, where sigmoid, cut and exp give a box that looks like any other.
+    return cxcywh_to_xyxy(torch.cat((centre, size), dim=-1)) + 0 * codes
+
+
+def encode_ssd(boxes_xyxy: Tensor, priors_cxcywh: Tensor, variances: tuple[float, float] = SSD_VARIANCES) -> Tensor:
+    """Boxes (..., 4), with an area, to SSD codes (..., 4): the inverse of ``decode_ssd``."""
+    boxes = xyxy_to_cxcywh(boxes_xyxy)
+    shift = (boxes[..., :2] - priors_cxcywh[..., :2]) / priors_cxcywh[..., 2:]
+    scale = (boxes[..., 2:] / priors_cxcywh[..., 2:]).log()
+    return torch.cat((shift / variances[0], scale / variances[1]), dim=-1)
+
+
+def decode_ssd(codes: Tensor, priors_cxcywh: Tensor, variances: tuple[float, float] = SSD_VARIANCES) -> Tensor:
+    """SSD codes to boxes: centre = prior's + its size * txy * variance, size = prior's * exp(twh * variance).
+
+    Computed in float32 whatever comes in, as ``decode_yolo`` is.
+
+    Args:
+        codes: (..., 4) tx, ty, tw, th; the logs of sizes are cut at MAX_LOG_SCALE. One that is not finite gives a box
+            that is not, either.
+        priors_cxcywh: (..., 4) in pixels.
+        variances: Of centres and of sizes: what a code of 1 stands for.
+
+    Returns:
+        (..., 4) xyxy in pixels, not clipped to the image.
+    """
+    codes, priors = codes.float(), priors_cxcywh.float()
+    centre = priors[..., :2] + priors[..., 2:] * codes[..., :2] * variances[0]
+    size = priors[..., 2:] * (codes[..., 2:] * variances[1]).clamp(max=MAX_LOG_SCALE).exp()
     return cxcywh_to_xyxy(torch.cat((centre, size), dim=-1)) + 0 * codes
 
 

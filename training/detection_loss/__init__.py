@@ -12,12 +12,14 @@ from perception.errors import ConfigError, nearest
 from perception.interfaces import NetworkOutput, PredictionLayout
 from training.data.sample import Sample
 from training.detection_loss.cells import DETECTION_NAMES, CellLoss, DetectionLossConfig
+from training.detection_loss.multi_box import MultiBoxLoss, MultiBoxLossConfig
 
 __all__ = [
     'DETECTION_LOSSES',
     'DETECTION_NAMES',
     'DetectionLoss',
     'DetectionLossConfig',
+    'MultiBoxLossConfig',
     'detection_loss_of',
 ]
 
@@ -52,6 +54,7 @@ class DetectionLoss(Protocol):
 
 DETECTION_LOSSES: dict[str, type[DetectionLoss]] = {
     'cells': CellLoss,
+    'multi_box': MultiBoxLoss,
 }
 
 

@@ -20,10 +20,10 @@ from torch.nn import functional as F
 from torchvision.ops import generalized_box_iou_loss, sigmoid_focal_loss
 
 from perception.boxes import centre_offset, paired_iou, xyxy_to_cxcywh, yolo_targets
-from perception.errors import ConfigError, PerceptionError
+from perception.errors import ConfigError
 from perception.interfaces import NetworkOutput
 from perception.networks.anchors import AnchorLayout
-from training.checks import check_weights
+from training.checks import check_weights, require_box_codes
 from training.data.sample import Sample, send
 from training.matching.cells import AssignmentRule, MorePositives, Positives, assign, ignored_predictions
 
@@ -125,8 +125,7 @@ def detection_terms(
         PerceptionError: If the output has no box codes.
         ConfigError: If cells are to learn what the network cannot say of them.
     """
-    if output.box_codes is None:
-        raise PerceptionError('Detection losses need box codes, which a network gives in training mode: call train().')
+    codes = require_box_codes(output)
     if config.neighbour_cells and layout.centre_reach < 2:
         raise ConfigError(
             f'neighbour_cells: a centre can leave its cell where the network has a centre_reach of 2; it has '
@@ -151,7 +150,7 @@ def detection_terms(
         'detection_class': config.class_weight * _class_sum(output.class_logits[at_positives], labels, config),
         'detection_box': config.box_weight
         * _box_errors(
-            output.box_codes[at_positives], output.boxes[at_positives], objects, positives, layout, config.box_loss
+            codes[at_positives], output.boxes[at_positives], objects, positives, layout, config.box_loss
         ).sum(),
     }
     terms = {name: term * per_image for name, term in terms.items()}

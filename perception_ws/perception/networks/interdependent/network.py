@@ -21,6 +21,7 @@ from perception.networks.interdependent.decoder import Decoder, DecoderMaps, Mas
 from perception.networks.interdependent.easpp import Easpp
 from perception.networks.interdependent.trident import DetectionHead, PyramidWidths
 from perception.networks.layers import InputNormalization, check_images, initialize_he
+from perception.networks.predictions import no_predictions
 
 
 class InterdependentNetwork(PerceptionNetwork):
@@ -109,7 +110,7 @@ class InterdependentNetwork(PerceptionNetwork):
         if detect:
             predictions = self.detection_head(self._detector_levels(features, skips, decoded), bottleneck)
         else:
-            predictions = self.detection_head.no_predictions(bottleneck)
+            predictions = no_predictions(bottleneck, len(self.labels.detection))
         supervised = segment and self.training
         return NetworkOutput(
             boxes=predictions.boxes,

@@ -23,23 +23,11 @@ from perception.networks.anchors import PredictionGrid, prediction_grid
 from perception.networks.interdependent.config import InterdependentConfig
 from perception.networks.interdependent.decoder import PyramidLevels
 from perception.networks.layers import conv_norm
+from perception.networks.predictions import Predictions
 
 LEAKY_SLOPE = 0.1
 OBJECT_PRIOR = 0.01
 PREDICTION_STD = 0.01
-
-
-class Predictions(NamedTuple):
-    """What the head says about a batch."""
-
-    boxes: Tensor
-    """(B, A, 4) xyxy in input pixels, float32."""
-    objectness: Tensor
-    """(B, A) logits."""
-    class_logits: Tensor
-    """(B, A, K)."""
-    box_codes: Tensor
-    """(B, A, 4) raw regression outputs."""
 
 
 class TridentUnit(nn.Module):
@@ -86,7 +74,6 @@ class DetectionHead(nn.Module):
         super().__init__()
         down_width, mix_width, out_width = config.detector_widths
         trident_width = out_width + config.bottleneck_width
-        self.classes = classes
         self.branches = len(config.trident_dilations)
         self.anchors_per_branch = config.anchors_per_branch
         self.centre_reach = config.centre_reach
@@ -131,12 +118,6 @@ class DetectionHead(nn.Module):
         codes = predictions[..., :4]
         boxes = self.decode(codes, (bottleneck.shape[2], bottleneck.shape[3]))
         return Predictions(boxes, predictions[..., 4], predictions[..., 5:], codes)
-
-    def no_predictions(self, bottleneck: Tensor) -> Predictions:
-        """What forward would return without a single cell: A = 0."""
-        batch = bottleneck.shape[0]
-        codes, objectness = bottleneck.new_zeros(batch, 0, 4), bottleneck.new_zeros(batch, 0)
-        return Predictions(codes.float(), objectness, bottleneck.new_zeros(batch, 0, self.classes), codes)
 
     def _rows(self, branch_map: Tensor) -> Tensor:
         """(B, P * (5 + K), h, w) -> (B, h * w * P, 5 + K)."""
