@@ -63,6 +63,16 @@ def test_output_shapes(network: PerceptionNetwork, batch: int, image_hw: tuple[i
     check_shapes(output, batch, image_hw, training=training)
 
 
+@pytest.mark.parametrize('image_hw', [(64, 96), (48, 32)])
+def test_the_layout_counts_the_predictions(network: PerceptionNetwork, image_hw: tuple[int, int]) -> None:
+    with torch.no_grad():
+        found = network.eval()(images_like(1, *image_hw)).boxes.shape[1]
+    layout = network.prediction_layout(image_hw)
+    assert layout.predictions == found
+    # What multi-box training minimises is a softmax with the background.
+    assert layout.matching != 'multi_box' or network.class_activation == 'softmax'
+
+
 @pytest.mark.parametrize('training', [True, False])
 def test_a_task_can_be_switched_off(network: PerceptionNetwork, training: bool) -> None:
     network.train(training)

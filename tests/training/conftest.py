@@ -11,6 +11,7 @@ import torch
 import yaml
 from safetensors.torch import load_file
 
+from perception.networks import NETWORKS, NetworkEntry
 from tests.conftest import TINY_CONFIG
 from training.configuration import TrainingConfig, parse_arguments
 from training.data.synthetic_street import main as draw_streets
@@ -65,6 +66,16 @@ def config_file(streets: Path, tmp_path: Path, tmp_path_factory: pytest.TempPath
     path = tmp_path / 'config.yaml'
     path.write_text(yaml.safe_dump(values))
     return path
+
+
+@pytest.fixture
+def multi_box_options(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """A network with prior boxes in the registry, and options that train it in three phases."""
+    from drawn_multi_box import DrawnMultiBox, DrawnMultiBoxConfig
+
+    monkeypatch.setitem(NETWORKS, 'drawn', NetworkEntry(network=DrawnMultiBox, config=DrawnMultiBoxConfig()))
+    phases = json.dumps([PHASES[0], PHASES[2], PHASES[3]])
+    return ['--network', 'drawn', '--network_config', '{}', '--phases', phases]
 
 
 def read_config(path: Path, *options: str) -> TrainingConfig:

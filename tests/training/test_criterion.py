@@ -1,21 +1,21 @@
 """Partly annotated batches, batches split over processes, and a network that learns from the losses."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 import pytest
 import torch
-from drawn_scenes import build_narrow_network, draw_scene, stack_images
+from drawn_multi_box import build_multi_box_network
+from drawn_scenes import IMAGE_HW, build_narrow_network, draw_scene, stack_images
 from torch import Tensor, nn
 
 from perception.errors import ConfigError, PerceptionError, ShapeError
-from perception.interfaces import NetworkOutput
-from perception.networks.interdependent import InterdependentNetwork
+from perception.interfaces import NetworkOutput, PerceptionNetwork
 from tests.second_device import second_device
 from training.criterion import Criterion, CriterionConfig
 from training.data.sample import Sample
-from training.detection_loss import DETECTION_NAMES, DetectionLossConfig
+from training.detection_loss import DetectionLossConfig, MultiBoxLossConfig, detection_loss_of
 from training.segmentation_loss import SegmentationLossConfig, segmentation_names
 
 OPTIONS = CriterionConfig(
@@ -23,16 +23,24 @@ OPTIONS = CriterionConfig(
     w_det=2.0,
     segmentation=SegmentationLossConfig(class_weights=tuple(1 + 0.1 * label for label in range(11))),
     detection=DetectionLossConfig(assignment='every_branch', box_loss='giou'),
+    multi_box=MultiBoxLossConfig(negatives_per_positive=1.5, class_weight=2.0),
 )
 
+BUILDERS: dict[str, Callable[[], PerceptionNetwork]] = {
+    'cells': build_narrow_network,
+    'multi_box': build_multi_box_network,
+}
+each_way = pytest.mark.parametrize('build', BUILDERS.values(), ids=BUILDERS)
 
-@pytest.fixture(scope='module')
-def network() -> InterdependentNetwork:
-    return build_narrow_network()
+
+@pytest.fixture(scope='module', params=BUILDERS)
+def network(request: pytest.FixtureRequest) -> PerceptionNetwork:
+    """One for each way that objects are matched."""
+    return BUILDERS[request.param]()
 
 
 def leaf_output(
-    network: InterdependentNetwork, samples: Sequence[Sample], dtype: torch.dtype = torch.float32
+    network: PerceptionNetwork, samples: Sequence[Sample], dtype: torch.dtype = torch.float32
 ) -> NetworkOutput:
     """The network's output with every tensor a leaf that collects its gradient."""
     with torch.no_grad():
@@ -50,20 +58,20 @@ def tensors(output: NetworkOutput) -> list[Tensor]:
     return [*output[:5], *output.auxiliary_mask_logits]  # type: ignore[list-item]
 
 
-def test_terms_and_total(network: InterdependentNetwork) -> None:
+def test_terms_and_total(network: PerceptionNetwork) -> None:
     samples = [draw_scene(), draw_scene(5)]
     terms = Criterion()(network, leaf_output(network, samples), samples)
-    assert set(terms) == {*segmentation_names(SegmentationLossConfig()), *DETECTION_NAMES, 'total'}
+    names = detection_loss_of(network.prediction_layout(IMAGE_HW)).names
+    assert set(terms) == {*segmentation_names(SegmentationLossConfig()), *names, 'total'}
     assert all(term.shape == () and term > 0 for term in terms.values())
     parts = [terms[f'segmentation_{name}'] for name in ('main', 'auxiliary1', 'auxiliary2')]
     torch.testing.assert_close(terms['segmentation'], parts[0] + 0.6 * parts[1] + 0.5 * parts[2])
-    torch.testing.assert_close(terms['detection'], sum(terms[name] for name in DETECTION_NAMES[1:]))
+    torch.testing.assert_close(terms['detection'], sum(terms[name] for name in names[1:]))
     torch.testing.assert_close(terms['total'], 40 * terms['segmentation'] + terms['detection'])
 
 
-def test_detection_is_divided_by_the_images_with_boxes_and_segmentation_by_their_pixels(
-    network: InterdependentNetwork,
-) -> None:
+def test_detection_is_divided_by_the_images_with_boxes_and_segmentation_by_their_pixels() -> None:
+    network = build_narrow_network()
     samples = [draw_scene(), draw_scene(masked=False), draw_scene(boxed=False), draw_scene()]
     output = leaf_output(network, samples)
     terms = Criterion()(network, output, samples)
@@ -78,7 +86,7 @@ def test_detection_is_divided_by_the_images_with_boxes_and_segmentation_by_their
     torch.testing.assert_close(terms['segmentation'], torch.stack(with_masks).mean())
 
 
-def test_unannotated_images_have_no_gradient(network: InterdependentNetwork) -> None:
+def test_unannotated_images_have_no_gradient(network: PerceptionNetwork) -> None:
     samples = [draw_scene(masked=False), draw_scene(boxed=False)]
     output = leaf_output(network, samples)
     Criterion()(network, output, samples)['total'].backward()
@@ -92,9 +100,7 @@ def test_unannotated_images_have_no_gradient(network: InterdependentNetwork) -> 
 
 
 @pytest.mark.parametrize(('annotated', 'missing'), [('segmentation', 'detection'), ('detection', 'segmentation')])
-def test_a_task_without_annotation_is_exactly_zero(
-    network: InterdependentNetwork, annotated: str, missing: str
-) -> None:
+def test_a_task_without_annotation_is_exactly_zero(network: PerceptionNetwork, annotated: str, missing: str) -> None:
     samples = [draw_scene(masked=annotated == 'segmentation', boxed=annotated == 'detection')] * 2
     output = leaf_output(network, samples)
     terms = Criterion()(network, output, samples)
@@ -108,7 +114,7 @@ def test_a_task_without_annotation_is_exactly_zero(
     assert all(tensor.grad is None for tensor in untouched)
 
 
-def test_a_batch_without_any_annotation_has_a_total_without_gradient(network: InterdependentNetwork) -> None:
+def test_a_batch_without_any_annotation_has_a_total_without_gradient(network: PerceptionNetwork) -> None:
     samples = [draw_scene(masked=False, boxed=False)] * 2
     total = Criterion()(network, leaf_output(network, samples), samples)['total']
     assert total == 0
@@ -116,7 +122,7 @@ def test_a_batch_without_any_annotation_has_a_total_without_gradient(network: In
 
 
 @pytest.mark.parametrize('task', ['segment', 'detect'])
-def test_a_task_that_was_switched_off_is_zero(network: InterdependentNetwork, task: str) -> None:
+def test_a_task_that_was_switched_off_is_zero(network: PerceptionNetwork, task: str) -> None:
     samples = [draw_scene(), draw_scene(5)]
     terms = Criterion()(network, network(stack_images(samples), **{task: False}), samples)
     off, on = ('segmentation', 'detection') if task == 'segment' else ('detection', 'segmentation')
@@ -124,7 +130,8 @@ def test_a_task_that_was_switched_off_is_zero(network: InterdependentNetwork, ta
     assert terms[on] > 0
 
 
-def test_images_without_objects_still_teach_background(network: InterdependentNetwork) -> None:
+def test_images_without_objects_still_teach_background() -> None:
+    network = build_narrow_network()
     empty = replace(draw_scene(), boxes=torch.zeros(0, 4), labels=torch.zeros(0, dtype=torch.int64))
     terms = Criterion()(network, leaf_output(network, [empty]), [empty])
     assert terms['detection_objectness'] > 0
@@ -132,7 +139,7 @@ def test_images_without_objects_still_teach_background(network: InterdependentNe
 
 
 def run_ranks(
-    config: CriterionConfig, network: InterdependentNetwork, parts: list[tuple[NetworkOutput, list[Sample]]]
+    config: CriterionConfig, network: PerceptionNetwork, parts: list[tuple[NetworkOutput, list[Sample]]]
 ) -> list[dict[str, Tensor]]:
     """What each of several processes would compute, one after the other: first count, then sum the counts."""
     counts: list[Tensor] = []
@@ -160,7 +167,7 @@ def run_ranks(
     ids=['full', 'mixed', 'one_process_without_annotation', 'one_process_without_boxes'],
 )
 def test_two_processes_have_the_gradient_of_the_joint_batch(
-    network: InterdependentNetwork, config: CriterionConfig, kinds: list[tuple[bool, bool]]
+    network: PerceptionNetwork, config: CriterionConfig, kinds: list[tuple[bool, bool]]
 ) -> None:
     samples = [draw_scene(3 * index, masked=masked, boxed=boxed) for index, (masked, boxed) in enumerate(kinds)]
     output = leaf_output(network, samples, torch.float64)
@@ -178,8 +185,9 @@ def test_two_processes_have_the_gradient_of_the_joint_batch(
         torch.testing.assert_close(mean, value.double(), rtol=1e-12, atol=1e-15)
 
 
-def test_two_processes_have_the_weight_gradient_of_the_joint_batch() -> None:
-    network = build_narrow_network().double()
+@each_way
+def test_two_processes_have_the_weight_gradient_of_the_joint_batch(build: Callable[[], PerceptionNetwork]) -> None:
+    network = build().double()
     # Batch statistics of a half differ from the whole's; synchronised norms are not what is tested here.
     for module in network.modules():
         if isinstance(module, nn.BatchNorm2d):
@@ -197,7 +205,7 @@ def test_two_processes_have_the_weight_gradient_of_the_joint_batch() -> None:
         torch.testing.assert_close(torch.stack(own).mean(dim=0), wanted, rtol=1e-6, atol=1e-8)
 
 
-def test_half_precision_outputs_are_summed_in_float32(network: InterdependentNetwork) -> None:
+def test_half_precision_outputs_are_summed_in_float32(network: PerceptionNetwork) -> None:
     samples = [draw_scene(), draw_scene(5)]
     output = leaf_output(network, samples, torch.bfloat16)
     terms = Criterion()(network, output, samples)
@@ -207,12 +215,15 @@ def test_half_precision_outputs_are_summed_in_float32(network: InterdependentNet
 
 
 @pytest.mark.parametrize('config', [CriterionConfig(), OPTIONS], ids=['default', 'options'])
-def test_a_training_step_brings_no_two_devices_together(config: CriterionConfig) -> None:
+@each_way
+def test_a_training_step_brings_no_two_devices_together(
+    build: Callable[[], PerceptionNetwork], config: CriterionConfig
+) -> None:
     samples = [draw_scene(), draw_scene(masked=False), draw_scene(5, boxed=False)]
     samples[0] = replace(samples[0], ignore_boxes=torch.tensor([[0.0, 0.0, 96.0, 48.0]]))
 
     def learn(device: torch.device) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
-        network = build_narrow_network().to(device).to(memory_format=torch.channels_last)
+        network = build().to(device).to(memory_format=torch.channels_last)
         optimizer = torch.optim.AdamW(network.parameters(), 1e-3)
         terms = Criterion(config)(network, network(stack_images(samples).to(device)), samples)
         assert {term.device for term in terms.values()} == {device}
@@ -229,10 +240,11 @@ def test_a_training_step_brings_no_two_devices_together(config: CriterionConfig)
                 assert torch.equal(there[name].cpu(), values), name
 
 
-def test_a_narrow_network_learns_two_scenes() -> None:
+@each_way
+def test_a_narrow_network_learns_two_scenes(build: Callable[[], PerceptionNetwork]) -> None:
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
-    network = build_narrow_network()
+    network = build()
     samples = [draw_scene(), draw_scene(20)]
     images = stack_images(samples)
     optimizer = torch.optim.Adam(network.parameters(), lr=5e-3)
@@ -259,14 +271,14 @@ def test_an_untrained_network_starts_near_chance() -> None:
     assert terms['detection_class'].item() == pytest.approx(3 * 3 * 0.25 * math.log(2), rel=0.1)
 
 
-def refused(network: InterdependentNetwork, *samples: Sample) -> str:
+def refused(network: PerceptionNetwork, *samples: Sample) -> str:
     output = leaf_output(network, [draw_scene()] * len(samples))
     with pytest.raises(ShapeError) as caught:
         Criterion()(network, output, samples)
     return str(caught.value)
 
 
-def test_samples_that_do_not_fit_are_named(network: InterdependentNetwork) -> None:
+def test_samples_that_do_not_fit_are_named(network: PerceptionNetwork) -> None:
     good = draw_scene()
     assert good.boxes is not None
     assert good.mask is not None
@@ -280,7 +292,7 @@ def test_samples_that_do_not_fit_are_named(network: InterdependentNetwork) -> No
     assert 'without an area' in message
 
 
-def test_other_mistakes_are_named(network: InterdependentNetwork) -> None:
+def test_other_mistakes_are_named(network: PerceptionNetwork) -> None:
     samples = [draw_scene(), draw_scene(5)]
     output = leaf_output(network, samples)
     with pytest.raises(ShapeError, match='1 samples'):

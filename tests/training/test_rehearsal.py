@@ -84,3 +84,25 @@ def test_every_network_can_be_rehearsed(config_file: Path, network: str) -> None
     config = read_config(config_file, '--network', network, *balanced)
     learned = rehearse(config, build_network(network, CITYSCAPES_11_3, {}, config.input_spec))
     assert learned == [{'masks', 'boxes'}, {'masks'}, {'boxes'}, {'masks', 'boxes'}]
+
+
+def test_a_network_of_prior_boxes_is_rehearsed(config_file: Path, multi_box_options: list[str]) -> None:
+    config = read_config(config_file, *multi_box_options, '--criterion.multi_box.mining', 'batch')
+    network = build_network('drawn', CITYSCAPES_11_3, None, config.input_spec)
+    assert rehearse(config, network) == [{'masks', 'boxes'}, {'boxes'}, {'masks', 'boxes'}]
+
+
+def test_settings_of_a_loss_that_the_network_is_not_trained_by_are_refused(
+    config_file: Path, multi_box_options: list[str]
+) -> None:
+    for options, said in (
+        (
+            [*multi_box_options, '--criterion.detection.assignment', 'every_branch'],
+            r'criterion\.detection says nothing',
+        ),
+        (['--criterion.multi_box.match_iou', '0.4'], r'criterion\.multi_box says nothing .* by criterion\.detection'),
+    ):
+        config = read_config(config_file, *options)
+        network = build_network(config.network, CITYSCAPES_11_3, config.network_config, config.input_spec)
+        with pytest.raises(ConfigError, match=said):
+            rehearse(config, network)

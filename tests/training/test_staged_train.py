@@ -206,3 +206,19 @@ def test_presets_are_valid(path: Path) -> None:
     config = read_config(path)
     assert config.iterations > 0
     assert path.read_text().startswith('# python training/staged_train.py --config')
+
+
+def test_a_network_of_prior_boxes_trains_to_a_checkpoint(config_file: Path, multi_box_options: list[str]) -> None:
+    """Phases, data, checkpoint and scores, without a word about its kind; its prior boxes are its own."""
+    config = read_config(config_file, *multi_box_options)
+    assert config.anchors == 'cluster'
+    folder = train(config)
+    records = [json.loads(line) for line in (folder / 'metrics.jsonl').read_text().splitlines()]
+    losses = [record['losses'] for record in records if 'losses' in record]
+    assert len(losses) == config.iterations
+    assert all({'detection_class', 'detection_box'} < set(step) and step['detection'] > 0 for step in losses)
+    assert all('detection_objectness' not in step for step in losses)
+    network = load_checkpoint(folder / 'best.safetensors').network
+    assert network.class_activation == 'softmax'
+    layout = network.prediction_layout(config.image_hw)
+    assert network.eval()(torch.zeros(1, 3, *config.image_hw)).boxes.shape == (1, layout.predictions, 4)
