@@ -1,10 +1,11 @@
-"""The interdependent paper's claims, each switched off in turn and trained for the same iterations with several seeds.
+"""A paper's claims, each switched off in turn and trained for the same iterations with several seeds.
 
     python -m training.compare_claims --config config/training/interdependent_small_streets_quick.yaml --seeds 3
 
-Claims (sections 3.2 and 4): the detector gains from the decoder's features, from four phases, from scale-aware anchors,
-and from three branches. Every run is scored on the configuration's validation data with its last weights; a run that is
-finished is not trained again, one that was killed goes on.
+The network of the configuration says whose claims they are. The interdependent paper's (sections 3.2 and 4): the
+detector gains from the decoder's features, from four phases, from scale-aware anchors, and from three branches. Every
+run is scored on the configuration's validation data with its last weights; a run that is finished is not trained again,
+one that was killed goes on.
 """
 
 from __future__ import annotations
@@ -21,8 +22,9 @@ from typing import Any
 from tabulate import tabulate
 
 from perception.checkpoint import load_checkpoint
-from perception.errors import ConfigError, PerceptionError
+from perception.errors import ConfigError, PerceptionError, nearest
 from perception.labels import CITYSCAPES_11_3
+from perception.networks import NETWORKS, resolve_config
 from training.configuration import TrainingConfig, config_values, parse_arguments, refuse_options
 from training.distributed import build_fabric
 from training.phases import Phase
@@ -34,8 +36,10 @@ from training.validation import validate
 REFUSED = {'--output': 'name the folder by --claims-output', '--resume': 'the same command goes on by itself'}
 FIGURES = ('mean_iou', 'mean_ap50', 'mean_ap')
 
+Variant = Callable[[TrainingConfig], TrainingConfig]
 
-def _with_network(**overrides: Any) -> Callable[[TrainingConfig], TrainingConfig]:
+
+def _with_network(**overrides: Any) -> Variant:
     return lambda config: replace(config, network_config={**config.network_config, **overrides})
 
 
@@ -50,13 +54,31 @@ def _every_branch(config: TrainingConfig) -> TrainingConfig:
     return replace(config, criterion=replace(config.criterion, detection=detection))
 
 
-VARIANTS: dict[str, Callable[[TrainingConfig], TrainingConfig]] = {
-    'published': lambda config: config,
-    'detector on encoder features': _with_network(detector_features='encoder'),
-    'all at once': _all_at_once,
-    'anchors on every branch': _every_branch,
-    'single branch': _with_network(trident_dilations=(2,)),
+CLAIMS: dict[str, dict[str, Variant]] = {
+    'interdependent': {
+        'published': lambda config: config,
+        'detector on encoder features': _with_network(detector_features='encoder'),
+        'all at once': _all_at_once,
+        'anchors on every branch': _every_branch,
+        'single branch': _with_network(trident_dilations=(2,)),
+    },
 }
+"""For each family of networks what is trained to test its paper's claims."""
+
+
+def variants_of(network: str) -> dict[str, Variant]:
+    """The variants that test the claims about a network.
+
+    Raises:
+        ConfigError: If there is no such network, or there are none for its family.
+    """
+    resolve_config(network)  # names the nearest if there is none
+    family = NETWORKS[network].network.family
+    if family not in CLAIMS:
+        raise ConfigError(
+            f'No claims are known of network {network!r} (family {family!r}); there are those of {", ".join(CLAIMS)}.'
+        )
+    return CLAIMS[family]
 
 
 def score_variant(name: str, config: TrainingConfig, folder: Path) -> dict[str, float]:
@@ -65,7 +87,7 @@ def score_variant(name: str, config: TrainingConfig, folder: Path) -> dict[str, 
     Raises:
         ConfigError: If the folder holds a run of another configuration.
     """
-    variant = replace(VARIANTS[name](config), output=str(folder), validate_every=0, validation=())
+    variant = replace(variants_of(config.network)[name](config), output=str(folder), validate_every=0, validation=())
     path, asked = folder / 'result.json', config_values(config)['validation']
     if path.exists():
         RunFolder(folder, config_values(variant), resume=True).close()
@@ -92,15 +114,26 @@ def _figure(runs: Sequence[dict[str, float]], name: str) -> str:
 
 
 def compare(config: TrainingConfig, names: Sequence[str], seeds: int, output: Path) -> str:
-    """Train every variant with as many seeds, counted from the configuration's.
+    """Train variants of the configuration's network with as many seeds, counted from the configuration's.
+
+    Args:
+        config: The published way.
+        names: Which variants; empty: all of them.
+        seeds: How many.
+        output: Folder of the runs.
 
     Returns:
         A Markdown table of the scores, also written to ``output``.
 
     Raises:
-        ConfigError: If there is no validation data to score on, the runs would start from weights that were trained
-            the published way, in several processes, or all at once on other images than in phases.
+        ConfigError: If a variant is unknown, there is no validation data to score on, the runs would start from weights
+            that were trained the published way, in several processes, or all at once on other images than in phases.
     """
+    known = list(variants_of(config.network))
+    names = names or known
+    for name in names:
+        if name not in known:
+            raise ConfigError(f'There is no variant {name!r} of {config.network}; {nearest(name, known)}')
     if not config.validation:
         raise ConfigError('The configuration names no validation data, so there is nothing to score on.')
     if config.start_from:
@@ -139,7 +172,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         allow_abbrev=False,
     )
     parser.add_argument('--seeds', type=int, default=3, help='runs of each variant, from --seed on (default 3)')
-    parser.add_argument('--variants', nargs='+', default=list(VARIANTS), choices=list(VARIANTS), help='default: all')
+    told = '; '.join(f'{family}: {", ".join(variants)}' for family, variants in CLAIMS.items())
+    parser.add_argument('--variants', nargs='+', default=[], metavar='NAME', help=f'default: all. {told}')
     parser.add_argument('--claims-output', type=Path, default=Path('out/claims'), help='default out/claims')
     options, rest = parser.parse_known_args(arguments)
     if not any(word.partition('=')[0] in ('--config', '--data') for word in rest):

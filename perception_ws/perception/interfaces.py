@@ -97,6 +97,7 @@ class PerceptionNetwork(nn.Module):
 
     Attributes:
         name: Its name in NETWORKS.
+        family: The networks of one paper, whose claims training can test.
         config: Its frozen configuration dataclass; together with ``labels`` and ``input_spec`` it rebuilds the network.
         divisor: Both input sides must be multiples of it.
         class_activation: How class_logits become probabilities.
@@ -104,6 +105,7 @@ class PerceptionNetwork(nn.Module):
     """
 
     name: str
+    family: str = ''
     config: Any
     labels: LabelSpace
     input_spec: InputSpec

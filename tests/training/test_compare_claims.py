@@ -10,8 +10,10 @@ import pytest
 
 from perception.checkpoint import load_checkpoint, save_checkpoint
 from tests.conftest import build_tiny_network
-from training.compare_claims import VARIANTS, main, score_variant
+from training.compare_claims import CLAIMS, main, score_variant
 from training.configuration import parse_arguments
+
+VARIANTS = CLAIMS['interdependent']
 
 
 def test_every_variant_is_trained_and_tabulated(
@@ -101,3 +103,15 @@ def test_the_help_and_an_error_name_the_configuration(capsys: pytest.CaptureFixt
     error = capsys.readouterr().err
     assert error.startswith('compare_claims: --config FILE is missing')
     assert error.count('\n') == 1
+
+
+def test_variants_are_those_of_the_network_s_paper(
+    config_file: Path, multi_box_options: list[str], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr('training.compare_claims.score_variant', None)  # nothing is trained first
+    assert main(['--config', str(config_file), *multi_box_options]) == 1
+    assert "No claims are known of network 'drawn'" in capsys.readouterr().err
+    assert main(['--config', str(config_file), '--variants', 'singel branch']) == 1
+    assert "no variant 'singel branch' of interdependent; did you mean 'single branch'?" in capsys.readouterr().err
+    assert main(['--config', str(config_file), '--network', 'interdependant']) == 1
+    assert "did you mean 'interdependent'" in capsys.readouterr().err

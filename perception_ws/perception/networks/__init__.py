@@ -32,6 +32,8 @@ __all__ = [
 class NetworkClass(Protocol):
     """How every network is constructed."""
 
+    family: str
+
     def __call__(self, *, name: str, config: Any, labels: LabelSpace, input_spec: InputSpec) -> PerceptionNetwork: ...
 
 

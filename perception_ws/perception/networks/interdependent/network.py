@@ -31,6 +31,7 @@ class InterdependentNetwork(PerceptionNetwork):
         bottleneck: The eASPP; belongs to both tasks.
     """
 
+    family = 'interdependent'
     divisor = 16
     class_activation = 'sigmoid'
     config: InterdependentConfig
