@@ -1,9 +1,9 @@
 """Anchors for a data set: k-means of its box sizes at network size, with 1 - IoU as the distance.
 
-Redmon and Farhadi ("YOLO9000", section 2): by the Euclidean distance, large boxes would rule. The interdependent
-network takes nine, sorted by area. Boxes are taken as annotated, without augmentation: a seed repeats the result. In a
-mixture a box counts as often as its image is drawn: a data set has the say that it has in training, however many boxes
-it holds.
+Redmon and Farhadi ("YOLO9000", section 2): by the Euclidean distance, large boxes would rule. The network says how many
+it takes, sorted by area; one with prior boxes takes none. Boxes are taken as annotated, without augmentation: a seed
+repeats the result. In a mixture a box counts as often as its image is drawn: a data set has the say that it has in
+training, however many boxes it holds.
 
     python -m training.cluster_anchors --dataset camvid --root DIR --split train --size 384x768
 
@@ -28,6 +28,8 @@ from tqdm import tqdm
 
 from perception.boxes import pairwise_size_iou, xyxy_to_cxcywh
 from perception.errors import ConfigError, MissingDependencyError, PerceptionError
+from perception.networks import resolve_config, resolve_input_spec
+from perception.networks.configuration import takes_anchors
 from training.data import build_dataset, parse_options
 from training.data.dataset import SceneDataset
 from training.data.sample import Sample
@@ -223,11 +225,25 @@ def _parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
         '--share', action='append', type=float, default=[], metavar='S', help='of each in the draws, or none: all alike'
     )
     parser.add_argument('--split', default='train', help='default train')
-    parser.add_argument('--size', default='384x768', metavar='HxW', help='network input in pixels; default 384x768')
-    parser.add_argument('--anchors', type=int, default=9, help='default 9')
+    parser.add_argument(
+        '--network', default='interdependent', metavar='NAME', help='that takes the anchors; default interdependent'
+    )
+    parser.add_argument('--size', metavar='HxW', help="network input in pixels; default the network's")
+    parser.add_argument('--anchors', type=int, help="default as many as the network's")
     parser.add_argument('--seed', type=int, default=0, help='default 0')
     parser.add_argument('--picture', type=Path, help='write a scatter of the sizes with the anchors to this file')
     return parser.parse_args(arguments)
+
+
+def _fill_in(options: argparse.Namespace) -> None:
+    """Put what the network has in place of what is not given."""
+    config = resolve_config(options.network)
+    if not takes_anchors(config):
+        raise ConfigError(f'--network {options.network} has prior boxes of its own and takes no anchors.')
+    if options.anchors is None:
+        options.anchors = len(config.anchors_wh)
+    if options.size is None:
+        options.size = '{}x{}'.format(*resolve_input_spec(options.network).image_hw)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -238,6 +254,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """
     options = _parse_arguments(arguments)
     try:
+        _fill_in(options)
         image_hw = _parse_size(options.size)
         # What can be told now is not told after an hour of reading.
         if options.anchors < 1:

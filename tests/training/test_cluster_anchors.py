@@ -14,6 +14,8 @@ from torch import Tensor
 
 import training.cluster_anchors
 from perception.errors import ConfigError
+from perception.interfaces import InputSpec
+from perception.networks import NETWORKS, resolve_config
 from tests.training.data.drawn_layouts import draw_camvid, draw_coco
 from training.cluster_anchors import box_sizes, cluster_anchors, draw_clusters, main, mix_sizes
 from training.data.sample import Sample
@@ -204,6 +206,7 @@ def test_command_weighs_by_shares(capsys: pytest.CaptureFixture[str]) -> None:
         (['--share', 'nan'], '--share must be 0 or more'),
         (['--options', '{"images"'], '--options \'{"images"\' is not JSON'),
         (['--options', '[]'], "--options '[]' is not a JSON object"),
+        (['--network', 'interdependent_lit'], "did you mean 'interdependent_lite'"),
     ],
 )
 def test_command_reports_mistakes(arguments: list[str], message: str, capsys: pytest.CaptureFixture[str]) -> None:
@@ -234,3 +237,28 @@ def test_picture_of_clusters(tmp_path: Path) -> None:
     sizes = road_sizes()
     draw_clusters(sizes, cluster_anchors(sizes), tmp_path / 'sizes.png')
     assert cv2.imread(str(tmp_path / 'sizes.png')).shape == (600, 720, 3)
+
+
+@pytest.mark.usefixtures('drawn_dataset')
+def test_the_network_says_how_many_anchors_it_takes_and_what_it_sees(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, multi_box_options: list[str]
+) -> None:
+    small = resolve_config('interdependent_small')
+    four = replace(small, trident_dilations=(1, 2), anchors_wh=small.anchors_wh[:4])
+    entry = replace(NETWORKS['interdependent_small'], config=four, input_spec=InputSpec(image_hw=(96, 160)))
+    monkeypatch.setitem(NETWORKS, 'four', entry)
+    arguments = ['--dataset', 'small', '--root', 'a']
+    assert main([*arguments, '--network', 'four']) == 0
+    printed = capsys.readouterr().out
+    assert 'train at 96x160' in printed
+    assert len(yaml.safe_load(printed)['anchors_wh']) == 4
+    assert main([*arguments, '--network', 'four', '--size', '96x192', '--anchors', '2']) == 0
+    printed = capsys.readouterr().out
+    assert 'train at 96x192' in printed
+    assert len(yaml.safe_load(printed)['anchors_wh']) == 2
+    assert main([*arguments, *multi_box_options[:2]]) == 1
+    assert '--network drawn has prior boxes of its own and takes no anchors' in capsys.readouterr().err
+    assert main(arguments) == 0
+    printed = capsys.readouterr().out
+    assert 'train at 384x768' in printed
+    assert len(yaml.safe_load(printed)['anchors_wh']) == 9
