@@ -16,6 +16,7 @@ from tests.second_device import second_device
 from training.criterion import Criterion, CriterionConfig
 from training.data.sample import Sample
 from training.detection_loss import DetectionLossConfig, MultiBoxLossConfig, detection_loss_of
+from training.detection_loss.multi_box import MultiBoxLoss
 from training.segmentation_loss import SegmentationLossConfig, segmentation_names
 
 OPTIONS = CriterionConfig(
@@ -84,6 +85,22 @@ def test_detection_is_divided_by_the_images_with_boxes_and_segmentation_by_their
     torch.testing.assert_close(terms['detection'], torch.stack(with_boxes).mean())
     with_masks = [alone(row)['segmentation'] for row in (0, 2, 3)]  # all of them with the same number of pixels
     torch.testing.assert_close(terms['segmentation'], torch.stack(with_masks).mean())
+
+
+def test_detection_of_prior_boxes_is_divided_by_their_positives() -> None:
+    network = build_multi_box_network()
+    samples = [draw_scene(), draw_scene(7, masked=False), draw_scene(boxed=False)]
+    output = leaf_output(network, samples)
+    config = MultiBoxLossConfig()
+    loss = MultiBoxLoss(network.prediction_layout(IMAGE_HW), samples[:2], config, torch.device('cpu'))
+    positives = int(loss.count)
+    assert positives >= 6, 'every object has a prior'
+    boxed = map_output(output, lambda tensor: tensor[:2])
+    expected = loss.terms(boxed, torch.tensor(1 / positives))
+    found = Criterion(CriterionConfig(w_det=3.0))(network, output, samples)
+    for name, term in expected.items():
+        torch.testing.assert_close(found[name], term)
+    torch.testing.assert_close(found['total'], 40 * found['segmentation'] + 3 * found['detection'])
 
 
 def test_unannotated_images_have_no_gradient(network: PerceptionNetwork) -> None:
