@@ -17,7 +17,7 @@ ROS_ROOM = SOURCES / 'perception' / 'ros'
 TESTS = ROOT / 'tests'
 
 TENSORS = {'interfaces', 'boxes'}
-PERCEIVING = {*TENSORS, 'labels', 'image', 'networks', 'postprocess', 'checkpoint', 'backends'}
+PERCEIVING = {*TENSORS, 'yaml_files', 'labels', 'image', 'networks', 'postprocess', 'checkpoint', 'backends'}
 RUNTIME = {
     *PERCEIVING,
     *('pipeline', 'throughput', 'output_folder', 'metrics', 'benchmark', 'drawing', 'video', 'resources'),
@@ -32,7 +32,8 @@ MAY_IMPORT: dict[str, set[str]] = {
     'video': set(),
     'throughput': set(),
     'output_folder': set(),
-    'labels': {'interfaces'},
+    'yaml_files': set(),
+    'labels': {'interfaces', 'yaml_files'},
     'image': {'interfaces'},
     'drawing': {'interfaces'},
     'image_messages': {'interfaces', 'image'},

@@ -15,6 +15,7 @@ from jsonargparse import ArgumentParser
 from perception.errors import ConfigError, nearest
 from perception.interfaces import InputSpec
 from perception.networks import resolve_input_spec
+from perception.yaml_files import UniqueKeyLoader
 from training.criterion import CriterionConfig
 from training.data.taught import TeacherConfig
 from training.data.transforms import TrainTransformConfig
@@ -239,26 +240,13 @@ def parse_arguments(arguments: Sequence[str] | None = None) -> tuple[TrainingCon
 def _check_file(path: Path) -> None:
     """Refuse keys that no field has, before the command line's library does in its own words."""
     try:
-        values = yaml.load(path.read_text(), _UniqueKeyLoader)
+        values = yaml.load(path.read_text(), UniqueKeyLoader)
     except (OSError, UnicodeDecodeError):
         return  # what is wrong with the file itself, the library tells well
     except yaml.YAMLError as error:
         raise ConfigError(f'{path} is no valid YAML: {error}') from error
     if isinstance(values, dict):
         _check_keys(values, TrainingConfig, str(path))
-
-
-class _UniqueKeyLoader(yaml.SafeLoader):
-    """Refuses a key that stands twice in one mapping, of which YAML's own loader takes the last in silence."""
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        keys = [key.value for key, _ in node.value if key.tag != 'tag:yaml.org,2002:merge']
-        twice = next((key for place, key in enumerate(keys) if key in keys[:place]), None)
-        if twice is not None:
-            raise yaml.constructor.ConstructorError(
-                'in a mapping', node.start_mark, f'the key {twice!r} stands there twice; leave one out', node.start_mark
-            )
-        return super().construct_mapping(node, deep)
 
 
 def _check_option(name: str, text: str) -> None:

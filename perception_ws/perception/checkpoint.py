@@ -20,8 +20,8 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 
 from perception.errors import CheckpointError, PerceptionError
-from perception.interfaces import InputSpec, LabelClass, LabelSpace, PerceptionNetwork
-from perception.labels import CITYSCAPES_11_3
+from perception.interfaces import InputSpec, LabelSpace, PerceptionNetwork
+from perception.labels import DEFAULT_LABELS, parse_label_space
 from perception.networks import NETWORKS, build_network, config_to_dict
 
 logger = logging.getLogger(__name__)
@@ -135,7 +135,7 @@ def load_checkpoint(path: Path | str) -> Checkpoint:
     try:
         network = build_network(
             description['network'],
-            _label_space(description['labels']),
+            parse_label_space(description['labels']),
             description['config'],
             _input_spec(description['input']),
         )
@@ -172,7 +172,7 @@ def resolve_checkpoint(model: str) -> Checkpoint:
     return load_checkpoint(model or SHIPPED_WEIGHTS)
 
 
-def untrained_checkpoint(name: str, labels: LabelSpace = CITYSCAPES_11_3, seed: int = 0) -> Checkpoint:
+def untrained_checkpoint(name: str, labels: LabelSpace = DEFAULT_LABELS, seed: int = 0) -> Checkpoint:
     """A network with random weights, the same ones for the same seed: shows that the pipeline runs, sees nothing."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
@@ -253,15 +253,6 @@ def _checksum(description: dict[str, Any], tensors: Mapping[str, torch.Tensor]) 
 
 def _canonical(description: dict[str, Any]) -> str:
     return json.dumps(description, sort_keys=True, allow_nan=False)
-
-
-def _label_space(values: dict[str, Any]) -> LabelSpace:
-    def classes(entries: list[dict[str, Any]]) -> tuple[LabelClass, ...]:
-        return tuple(LabelClass(name=entry['name'], color_rgb=tuple(entry['color_rgb'])) for entry in entries)
-
-    return LabelSpace(
-        name=values['name'], segmentation=classes(values['segmentation']), detection=classes(values['detection'])
-    )
 
 
 def _input_spec(values: dict[str, Any]) -> InputSpec:

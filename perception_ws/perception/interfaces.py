@@ -29,10 +29,18 @@ class PixelOrder(Enum):
 
 @dataclass(frozen=True, kw_only=True)
 class LabelClass:
-    """One class: its name, as published in LabelInfo, and the colour it is drawn in."""
+    """One class.
+
+    Attributes:
+        name: As published in LabelInfo.
+        color_rgb: What it is drawn in.
+        areas: Of a detection class, the names of the segmentation classes that such an object is made of: where the
+            two heads agree. Empty: not said.
+    """
 
     name: str
     color_rgb: tuple[int, int, int]
+    areas: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -8,7 +8,6 @@ Shape letters: S samples, h w the network input.
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +15,7 @@ import numpy as np
 import torch
 
 from perception.errors import DatasetError
-from perception.interfaces import LabelClass, LabelSpace
+from perception.labels import parse_label_space
 from training.data.dataset import SceneDataset
 from training.data.sample import Sample
 
@@ -43,7 +42,7 @@ class CachedDataset(SceneDataset):
                 raise DatasetError(f'{self._folder} is {manifest["format"]!r}; this version reads {FORMAT!r}.')
             self.name, self._fingerprint, self._names = manifest['name'], manifest['fingerprint'], manifest['samples']
             self.image_hw = (int(manifest['image_hw'][0]), int(manifest['image_hw'][1]))
-            self.labels = _labels_from_json(manifest['labels'])
+            self.labels = parse_label_space(manifest['labels'])
             for name, size in manifest['bytes'].items():
                 if (found := (self._folder / name).stat().st_size) != size:
                     raise DatasetError(f'{self._folder / name} has {found} bytes instead of {size}.')
@@ -98,12 +97,3 @@ class CachedDataset(SceneDataset):
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__init__(state['folder'])  # type: ignore[misc]
-
-
-def _labels_from_json(content: dict[str, Any]) -> LabelSpace:
-    def classes(entries: Sequence[dict[str, Any]]) -> tuple[LabelClass, ...]:
-        return tuple(LabelClass(name=entry['name'], color_rgb=tuple(entry['color_rgb'])) for entry in entries)
-
-    return LabelSpace(
-        name=content['name'], segmentation=classes(content['segmentation']), detection=classes(content['detection'])
-    )

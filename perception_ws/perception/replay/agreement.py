@@ -5,14 +5,12 @@ Shape letters: H W rows and columns, N detections.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 
 import cv2
 import numpy as np
 
 from perception.interfaces import LabelSpace, SceneResult
-from perception.labels import DETECTED_AREAS
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,20 +41,18 @@ class FrameAgreement:
 
 
 class AgreementMeter:
-    """Measures frames of one label space.
+    """Measures frames of one label space. Objects of which nobody said what areas they are made of are left out.
 
     Args:
         score_threshold: Detections below it do not count.
     """
 
-    def __init__(
-        self, labels: LabelSpace, score_threshold: float, areas: Mapping[str, tuple[str, ...]] = DETECTED_AREAS
-    ) -> None:
+    def __init__(self, labels: LabelSpace, score_threshold: float) -> None:
         self.labels, self.score_threshold = labels, score_threshold
         names = [label.name for label in labels.segmentation]
         self._is_area = np.zeros((len(labels.detection), 256), bool)  # (K, mask value)
         for row, label in enumerate(labels.detection):
-            for area in areas.get(label.name, (label.name,)):
+            for area in label.areas or (label.name,):
                 if area in names:
                     self._is_area[row, names.index(area)] = True
 
@@ -71,7 +67,7 @@ class AgreementMeter:
         boxed = np.zeros((len(self.labels.detection), height, width), np.uint8)
         for (left, top, right, bottom), label in zip(np.rint(boxes).astype(int).tolist(), labels.tolist(), strict=True):
             inside = mask[max(top, 0) : max(bottom, 0), max(left, 0) : max(right, 0)]
-            if inside.size:
+            if inside.size and self._is_area[label].any():
                 shares.append(float(self._is_area[label][inside].mean()))
                 cv2.rectangle(boxed[label], (left, top), (right - 1, bottom - 1), 1, cv2.FILLED)
         things = np.asarray(self._is_area.any(axis=0))[mask]  # (H, W)
