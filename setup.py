@@ -14,7 +14,7 @@ setup(
     python_requires='>=3.10',
     package_dir={'': 'perception_ws'},
     packages=find_packages('perception_ws', include=[PACKAGE, f'{PACKAGE}.*']),
-    package_data={PACKAGE: ['samples/*/*', 'weights/*', 'truth/*.csv', 'labels/*.yaml']},
+    package_data={PACKAGE: ['samples/*/*', 'weights/*', 'truth/tables/*/*.csv', 'labels/*.yaml']},
     data_files=[
         ('share/ament_index/resource_index/packages', [f'resource/{PACKAGE}']),
         (f'share/{PACKAGE}', ['package.xml']),

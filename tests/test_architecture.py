@@ -42,7 +42,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     'checkpoint': {'interfaces', 'labels', 'networks'},
     'backends': {'interfaces', 'networks'},
     'pipeline': PERCEIVING,
-    'truth': {'interfaces', 'labels', 'image_messages'},
+    'truth': {'interfaces', 'yaml_files', 'labels', 'image_messages'},
     'metrics': {*TENSORS, 'labels', 'drawing'},
     'benchmark': {*PERCEIVING, 'pipeline'},
     'bag': {'interfaces', 'labels', 'image_messages', 'truth'},

@@ -21,7 +21,6 @@ from torchvision.models.segmentation import lraspp_mobilenet_v3_large
 
 from perception.errors import ConfigError
 from perception.interfaces import Detections, InputSpec, LabelSpace, SceneResult
-from perception.labels import CITYSCAPES_11_3
 from training.configuration import TrainingConfig
 from training.data.batch import Batch
 from training.data.dataset import SceneDataset, sum_pixels
@@ -151,8 +150,8 @@ def _constants(baseline: Baseline) -> dict[str, Tensor]:
 
 def _build_network(task: str, config: TrainingConfig, datasets: Sequence[SceneDataset]) -> Baseline:
     if task == 'detection':
-        return DetectionBaseline(CITYSCAPES_11_3, config.input_spec)
+        return DetectionBaseline(config.label_space, config.input_spec)
     loss = config.criterion.segmentation
     if loss.class_weights == 'balanced':
         loss = resolve_class_weights(loss, sum_pixels(datasets))
-    return SegmentationBaseline(CITYSCAPES_11_3, config.input_spec, loss)
+    return SegmentationBaseline(config.label_space, config.input_spec, loss)

@@ -23,7 +23,6 @@ from tabulate import tabulate
 
 from perception.checkpoint import load_checkpoint
 from perception.errors import ConfigError, PerceptionError, nearest
-from perception.labels import CITYSCAPES_11_3
 from perception.networks import NETWORKS, resolve_config
 from training.configuration import TrainingConfig, config_values, parse_arguments, refuse_options
 from training.distributed import build_fabric
@@ -97,7 +96,7 @@ def score_variant(name: str, config: TrainingConfig, folder: Path) -> dict[str, 
     else:
         train(variant, resume=(folder / 'config.yaml').exists())
     network = load_checkpoint(folder / 'last.safetensors').network
-    datasets = [open_dataset(data, CITYSCAPES_11_3) for data in config.validation]
+    datasets = [open_dataset(data, network.labels) for data in config.validation]
     scores = validate(network, datasets, str(build_fabric(config).device))
     text = json.dumps({'validation': asked, 'scores': scores}, indent=2) + '\n'
     replace_file(path, lambda file: file.write(text.encode()))

@@ -27,7 +27,6 @@ from torch import Tensor
 from tqdm import tqdm
 
 from perception.errors import ConfigError, PerceptionError
-from perception.labels import CITYSCAPES_11_3
 from perception.metrics import Report
 from perception.metrics.tables import format_report
 from perception.output_folder import StopRequest
@@ -106,7 +105,7 @@ def choose_data(task: str, config: TrainingConfig) -> list[tuple[DataConfig, Sce
     """
     chosen: list[tuple[DataConfig, SceneDataset]] = []
     for data in config.data:
-        dataset = prepare_cache(open_dataset(data, CITYSCAPES_11_3), config.image_hw, Path(config.cache))
+        dataset = prepare_cache(open_dataset(data, config.label_space), config.image_hw, Path(config.cache))
         annotated = AnnotatedFor(task, dataset)
         if len(annotated):
             chosen.append((data, annotated))
@@ -213,7 +212,7 @@ def score(baseline: Baseline, task: str, config: TrainingConfig, split: str) -> 
     """Score on the validation data sets of the configuration, at a split of them, in original pixels."""
     reports = {}
     for data in config.validation:
-        dataset = TruthFor(task, open_dataset(replace(data, split=split), CITYSCAPES_11_3))
+        dataset = TruthFor(task, open_dataset(replace(data, split=split), config.label_space))
         evaluator = evaluate_dataset(baseline, dataset)
         reports[dataset.name] = evaluator.report({'baseline': type(baseline.network).__name__})
     return reports

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, is_dataclass
+from functools import cached_property
 from itertools import islice, pairwise
 from pathlib import Path
 from typing import Any, Literal, get_args, get_type_hints
@@ -13,7 +14,8 @@ import yaml
 from jsonargparse import ArgumentParser
 
 from perception.errors import ConfigError, nearest
-from perception.interfaces import InputSpec
+from perception.interfaces import InputSpec, LabelSpace
+from perception.labels import DEFAULT_LABELS, load_label_space
 from perception.networks import resolve_input_spec
 from perception.yaml_files import UniqueKeyLoader
 from training.criterion import CriterionConfig
@@ -52,6 +54,7 @@ class TrainingConfig:
     Attributes:
         data: What is trained on; several data sets are mixed.
         validation: What chooses the checkpoint; its images are never trained on.
+        labels: What the network is to tell apart: a label space that is built in, or a YAML file of your own.
         network: A name in perception.networks.NETWORKS.
         network_config: Overrides of its preset.
         image_hw: Height and width of the network input.
@@ -85,6 +88,7 @@ class TrainingConfig:
 
     data: tuple[DataConfig, ...] = ()
     validation: tuple[DataConfig, ...] = ()
+    labels: str = DEFAULT_LABELS.name
     network: str = 'interdependent'
     network_config: dict[str, Any] = field(default_factory=dict)
     image_hw: tuple[int, int] = (384, 768)
@@ -120,6 +124,7 @@ class TrainingConfig:
                 'A run needs at least one data set (data) and one phase (phases). Name a file by --config: one of '
                 'config/training/, or one of your own as docs/training.md shows.'
             )
+        _ = self.label_space  # what is wrong with it is told before anything is begun
         shares = [data.share for data in self.data]
         if any(share is None for share in shares) and any(share is not None for share in shares):
             raise ConfigError(f'Give every data set of the mixture a share, or none of them; got {shares}.')
@@ -171,6 +176,11 @@ class TrainingConfig:
             for place, (share, count) in enumerate(zip(shares, counts, strict=True)):
                 draws[place] += phase.iterations * self.batch_size / sum(shares) * (share / max(count, 1))
         return tuple(draws)
+
+    @cached_property
+    def label_space(self) -> LabelSpace:
+        """What ``labels`` names; a file is read once, so that a run means one thing by an id."""
+        return load_label_space(self.labels)
 
     @property
     def input_spec(self) -> InputSpec:

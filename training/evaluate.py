@@ -19,7 +19,7 @@ from typing import NamedTuple
 import perception
 from perception.checkpoint import resolve_checkpoint
 from perception.errors import ConfigError, PerceptionError
-from perception.metrics.cityscapes_scoring import CityscapesWriter, save_official_scores
+from perception.metrics.cityscapes_scoring import CityscapesWriter, has_official_ids, save_official_scores
 from perception.metrics.loss_curves import loss_section
 from perception.metrics.pictures import PictureKeeper
 from perception.metrics.report_page import write_report_page
@@ -103,13 +103,16 @@ def _run(options: argparse.Namespace) -> None:
     if options.losses is not None:
         loss_section(options.losses)  # what is wrong with the file is told before the scoring, not after it
     observer = _open_observer(options)
-    dataset = build_dataset(options.dataset, _root(options), options.split, **parse_options(options.options))
+    dataset = build_dataset(
+        options.dataset, _root(options), options.split, observer.scenes.labels, **parse_options(options.options)
+    )
     output: Path = options.output or Path('out/evaluation') / f'{observer.title}_{dataset.name}'
     _make_folder(output, files=(REPORT, PAGE, OFFICIAL))
     if (output / REPORT).exists() and not options.overwrite:
         raise ConfigError(f'{output} holds a report already; name another --output, or give --overwrite.')
     pictures = PictureKeeper(dataset.labels, count=options.pictures)
-    masks = CityscapesWriter(output / 'masks', dataset.labels) if options.dataset == 'cityscapes' else None
+    scorable = options.dataset == 'cityscapes' and has_official_ids(dataset.labels)
+    masks = CityscapesWriter(output / 'masks', dataset.labels) if scorable else None
     remark = f', {dataset.remark}' if dataset.remark else ''
     start = perf_counter()
     evaluator = evaluate_dataset(

@@ -17,9 +17,10 @@ import numpy as np
 from torch import Tensor
 from tqdm import tqdm
 
-from perception.errors import ConfigError, NotFiniteError
+from perception.errors import NotFiniteError
 from perception.image import plan_geometry
 from perception.interfaces import GroundTruth, InputSpec, LabelSpace, SceneResult
+from perception.labels import check_same_classes
 from perception.metrics import Evaluator
 from perception.metrics.cityscapes_scoring import CityscapesWriter
 from perception.metrics.pictures import PictureKeeper
@@ -74,11 +75,7 @@ def evaluate_dataset(
         DatasetError: If a sample cannot be read.
         NotFiniteError: If what the network says of an image is not finite; the message names the image.
     """
-    if dataset.labels != observer.labels:
-        raise ConfigError(
-            f'The checkpoint knows label space {observer.labels.name!r}, but {dataset.name} has '
-            f'{dataset.labels.name!r}; use a checkpoint that was trained for it.'
-        )
+    check_same_classes(observer.labels, 'The network', dataset.labels, dataset.name)
     count = min(limit, len(dataset)) if limit else len(dataset)
     evaluator = Evaluator(dataset.labels)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,7 @@ from lightning.fabric import Fabric
 from perception.checkpoint import Checkpoint, load_checkpoint
 from perception.errors import ConfigError
 from perception.interfaces import LabelSpace, PerceptionNetwork
-from perception.labels import CITYSCAPES_11_3
+from perception.labels import check_same_classes, parse_label_space
 from perception.networks import build_network, config_to_dict, resolve_config
 from perception.networks.configuration import override_config, takes_anchors
 from perception.networks.encoders import load_imagenet_weights
@@ -36,16 +36,12 @@ LOG = logging.getLogger(__name__)
 
 
 def open_dataset(config: DataConfig, labels: LabelSpace) -> SceneDataset:
-    """Open a data set at its original size.
+    """Open a data set at its original size, in the label space of the network.
 
     Raises:
-        ConfigError: If it counts its classes otherwise than the network.
+        ConfigError: If nobody says which of its ids are which of these classes.
     """
-    dataset = build_dataset(config.name, config.root, config.split, **config.options)
-    if dataset.labels != labels:
-        raise ConfigError(
-            f'{dataset.name} has label space {dataset.labels.name!r}, the network {labels.name!r}; they must be one.'
-        )
+    dataset = build_dataset(config.name, config.root, config.split, labels, **config.options)
     return dataset if config.teacher is None else TaughtDataset(dataset, config.teacher)
 
 
@@ -70,11 +66,11 @@ def prepare_datasets(
         network_config = state['network_config']
     elif checkpoint is not None:
         network_config = checkpoint.network.config
-    network = build_network(config.network, CITYSCAPES_11_3, network_config, config.input_spec)
+    network = build_network(config.network, config.label_space, network_config, config.input_spec)
     if config.imagenet_weights and state is None:
         load_imagenet_weights(network, config.imagenet_weights)
     learnable = rehearse(config, network)
-    datasets = [open_dataset(data, CITYSCAPES_11_3) for data in config.data]
+    datasets = [open_dataset(data, config.label_space) for data in config.data]
     with fabric.rank_zero_first(local=True):
         prepared = [
             prepare_cache(dataset, config.image_hw, Path(config.cache), show_progress=fabric.local_rank == 0)
@@ -90,7 +86,7 @@ def prepare_validation(config: TrainingConfig) -> list[SceneDataset]:
     Raises:
         ConfigError: If the figure that chooses the checkpoint cannot be measured on it.
     """
-    datasets = [open_dataset(data, CITYSCAPES_11_3) for data in config.validation]
+    datasets = [open_dataset(data, config.label_space) for data in config.validation]
     trained = {_images_of(data) for data in config.data}
     for data, dataset in zip(config.validation, datasets, strict=True):
         if _images_of(data) in trained:
@@ -128,6 +124,7 @@ class Start:
         """All but the weights, as plain values."""
         return {
             'network_config': config_to_dict(self.network.config),
+            'labels': asdict(self.network.labels),
             'class_weights': self.criterion.segmentation.class_weights,
             'started_from': self.started_from,
             'data': self.data,
@@ -152,22 +149,29 @@ def prepare_start(config: TrainingConfig, datasets: Sequence[SceneDataset], chec
             clusters = cluster_anchors(sizes, weights, count=len(network_config.anchors_wh), seed=config.seed)
             network_config = replace(network_config, anchors_wh=clusters.anchors_wh)
     torch.manual_seed(config.seed)
-    network = build_network(config.network, CITYSCAPES_11_3, network_config, config.input_spec)
+    network = build_network(config.network, config.label_space, network_config, config.input_spec)
     if config.imagenet_weights:
         load_imagenet_weights(network, config.imagenet_weights)
     return Start(network=network, criterion=criterion, started_from={}, data=data)
 
 
 def restore_start(config: TrainingConfig, datasets: Sequence[SceneDataset], state: Mapping[str, Any]) -> Start:
-    """What an interrupted run began with, whatever has become of its data since; the weights are still to be loaded."""
+    """What an interrupted run began with, whatever has become of its data since; the weights are still to be loaded.
+
+    Raises:
+        ConfigError: If its label space has other classes now.
+    """
     if state['data'] != _fingerprints(datasets):
         LOG.warning(
             'Files, options or readers of the training data are not what this run began with. It goes on with its '
             'anchors and class weights, but will not end as it would have without the interruption.'
         )
+    if 'labels' in state:
+        began = parse_label_space(state['labels'])
+        check_same_classes(config.label_space, f'labels {config.labels}', began, 'what this run began with')
     segmentation = replace(config.criterion.segmentation, class_weights=state['class_weights'])
     return Start(
-        network=build_network(config.network, CITYSCAPES_11_3, state['network_config'], config.input_spec),
+        network=build_network(config.network, config.label_space, state['network_config'], config.input_spec),
         criterion=replace(config.criterion, segmentation=segmentation),
         started_from=state['started_from'],
         data=state['data'],
@@ -183,7 +187,7 @@ def load_start(config: TrainingConfig) -> Checkpoint | None:
 
     Raises:
         CheckpointError: If the file is missing or broken.
-        ConfigError: If it holds another network or input size.
+        ConfigError: If it holds another network, input size or label space.
     """
     if not config.start_from:
         return None
@@ -195,6 +199,7 @@ def load_start(config: TrainingConfig) -> Checkpoint | None:
             f'{config.start_from} holds {found[0]} at {list(found[1])}, but the run is to train {config.network} at '
             f'{list(config.image_hw)}. Set network and image_hw to those of the checkpoint.'
         )
+    check_same_classes(network.labels, config.start_from, config.label_space, f'labels {config.labels}')
     if override_config(network.config, config.network_config) != network.config:
         raise ConfigError(
             f'network_config {config.network_config} is not what {config.start_from} was built with, and its weights '

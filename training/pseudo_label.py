@@ -28,7 +28,6 @@ from tqdm import tqdm
 from perception import __version__
 from perception.errors import ConfigError, DatasetError, PerceptionError
 from perception.interfaces import UNLABELLED, Detections
-from perception.labels import CITYSCAPES_11_3
 from perception.output_folder import claim_folder, keep_apart
 from training.data.files import read_image, require_folder
 from training.data.taught import BOXES, MASKS, TEACHER
@@ -76,12 +75,13 @@ def label_images(
     record = {
         'teacher': teacher.title,
         'views': {'sizes': views.sizes, 'flip': views.flip, 'score_floor': views.score_floor},
+        'areas': [label.name for label in teacher.labels.segmentation],
         'mask_from': mask_from if teacher.segments else None,
         'perception': __version__,
         'made': datetime.now(timezone.utc).isoformat(timespec='seconds'),
         'images': digests,
     }
-    categories = [{'id': index + 1, 'name': label.name} for index, label in enumerate(CITYSCAPES_11_3.detection)]
+    categories = [{'id': index + 1, 'name': label.name} for index, label in enumerate(teacher.labels.detection)]
     info = {key: value for key, value in record.items() if key != 'images'}
     _write_json(output / BOXES, {'info': info, 'images': entries, 'categories': categories, 'annotations': annotations})
     _write_json(output / TEACHER, record)

@@ -102,7 +102,7 @@ def judge(checkpoint: Checkpoint, data: Path) -> dict[str, Report]:
     perceiver = Perceiver(checkpoint, config=PostprocessConfig(score_threshold=SCORE_THRESHOLD))
     reports = {}
     for name, split in JUDGED_ON:
-        dataset = build_dataset(name, data / name, split)
+        dataset = build_dataset(name, data / name, split, perceiver.labels)
         reports[dataset.name] = evaluate_dataset(perceiver, dataset).report()
     return reports
 

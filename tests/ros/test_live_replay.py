@@ -18,7 +18,7 @@ from perception.bag.labelled import open_labelled
 from perception.bag.make_bag import labelled_frames, write_frames_bag
 from perception.bag.writer import BagWriter
 from perception.cli import main
-from perception.interfaces import StampedImage
+from perception.interfaces import LabelSpace, StampedImage
 from perception.labels import CITYSCAPES_11_3
 from perception.metrics import Evaluator, Report
 from perception.ros import live_replay
@@ -283,7 +283,8 @@ def test_a_run_that_is_of_no_use_is_not_done(
     summary = {'frames': {'sent': sent, 'answered': answered}, 'scored': scored, 'truth': 'topics'}
     assert find_faults(summary, truth_wanted=wanted) == said
 
-    def run(source: object, truth: object, options: LiveOptions) -> dict[str, Any]:
+    def run(source: object, truth: object, options: LiveOptions, labels: LabelSpace) -> dict[str, Any]:
+        assert labels == CITYSCAPES_11_3  # of the weights that ship
         assert options.truth_wanted == wanted
         assert options.parameters == {'model_path': '', 'score_threshold': 0.5}
         return summary | {'complete': True, 'missed': ['much'], 'faults': said}

@@ -7,7 +7,7 @@ import csv
 import pytest
 
 from perception.labels import CITYSCAPES_11_3
-from perception.truth.cityscapes import CLASS_TABLE, read_class_table
+from perception.truth.class_table import read_ids, usual_table
 
 _SEGMENTATION = [label.name for label in CITYSCAPES_11_3.segmentation]
 _DETECTION = [label.name for label in CITYSCAPES_11_3.detection]
@@ -15,7 +15,9 @@ _DETECTION = [label.name for label in CITYSCAPES_11_3.detection]
 
 def test_the_table_agrees_with_cityscapesscripts() -> None:
     labels = pytest.importorskip('cityscapesscripts.helpers.labels').labels
-    with CLASS_TABLE.open(newline='') as lines:
+    table = usual_table('cityscapes', CITYSCAPES_11_3)
+    assert table is not None
+    with table.open(newline='') as lines:
         rows = {int(row['id']): row for row in csv.DictReader(lines)}
     assert {number: row['name'] for number, row in rows.items()} == {
         label.id: label.name for label in labels if label.id >= 0
@@ -25,7 +27,8 @@ def test_the_table_agrees_with_cityscapesscripts() -> None:
 
 
 def test_the_table_gives_the_classes_of_the_paper() -> None:
-    segmentation, detection = read_class_table()
+    table = read_ids('cityscapes', CITYSCAPES_11_3)
+    segmentation, detection = table.segmentation, table.detection
     assert {segmentation[number] for number in range(34)} == {*range(11), 255}
     assert [_SEGMENTATION[segmentation[number]] for number in (25, 32, 33)] == ['rider/cycle'] * 3
     assert all(segmentation[number] == 255 for number in (12, 19, 31))  # wall, traffic light, train

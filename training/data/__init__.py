@@ -9,6 +9,8 @@ from typing import Any
 from jsonargparse import ArgumentError, ArgumentParser
 
 from perception.errors import ConfigError, nearest
+from perception.interfaces import LabelSpace
+from perception.labels import DEFAULT_LABELS
 from training.data.camvid import CamVid
 from training.data.cityscapes import Cityscapes
 from training.data.coco import CocoBoxes, DrivingBoxes
@@ -41,13 +43,16 @@ def parse_options(text: str) -> dict[str, Any]:
     return options
 
 
-def build_dataset(name: str, root: str | Path, split: str, **options: Any) -> SceneDataset:
+def build_dataset(
+    name: str, root: str | Path, split: str, labels: LabelSpace = DEFAULT_LABELS, **options: Any
+) -> SceneDataset:
     """Open one split of a data set.
 
     Args:
         name: A name in DATASETS; drawn streets are ``cityscapes``.
         root: Its folder.
         split: ``train``, ``val`` or ``test``.
+        labels: The label space that its samples are to count in.
         **options: What the class takes besides; its constructor says what.
 
     Raises:
@@ -58,7 +63,7 @@ def build_dataset(name: str, root: str | Path, split: str, **options: Any) -> Sc
         raise ConfigError(f'Data set {name!r} is unknown: {nearest(name, list(DATASETS))}')
     dataset_class = DATASETS[name]
     parser = ArgumentParser(exit_on_error=False)
-    parser.add_class_arguments(dataset_class, skip={'root', 'split'})
+    parser.add_class_arguments(dataset_class, skip={'root', 'split', 'labels'})
     known = list(vars(parser.get_defaults()))
     for option in options:
         if option not in known:
@@ -67,4 +72,4 @@ def build_dataset(name: str, root: str | Path, split: str, **options: Any) -> Sc
         values = vars(parser.parse_object(options))
     except ArgumentError as error:
         raise ConfigError(f'Data set {name!r} cannot take these options. {error}') from error
-    return dataset_class(Path(root).expanduser(), split, **values)  # type: ignore[call-arg]
+    return dataset_class(Path(root).expanduser(), split, labels=labels, **values)  # type: ignore[call-arg]

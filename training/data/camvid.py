@@ -11,9 +11,11 @@ from pathlib import Path, PurePosixPath
 from typing import Literal
 
 from perception.errors import ConfigError, DatasetError
-from perception.labels import CITYSCAPES_11_3
+from perception.interfaces import LabelSpace
+from perception.labels import DEFAULT_LABELS
 from perception.truth import CamVidAnnotations
-from perception.truth.camvid import CAMVID_CLASSES, WEAK_BOX_CLASSES, WEAK_BOXES
+from perception.truth.camvid import WEAK_BOXES
+from perception.truth.class_table import read_ids
 from training.data.dataset import SceneDataset, fingerprint_files
 from training.data.files import name_images, read_image, require_file, require_files, require_folder
 from training.data.sample import Sample, annotate
@@ -26,30 +28,39 @@ _LISTED_SUFFIXES = (*_IMAGE_SUFFIXES, '.jpeg', '.bmp', '.tif', '.tiff', '.ppm', 
 class CamVid(SceneDataset):
     """Driving video frames with masks and, if wanted, weak boxes."""
 
-    labels = CITYSCAPES_11_3
-
     def __init__(
-        self, root: Path, split: str, *, boxes: Literal['weak', 'none'] = 'weak', min_box_area_px: int = 100
+        self,
+        root: Path,
+        split: str,
+        *,
+        labels: LabelSpace = DEFAULT_LABELS,
+        classes: str | None = None,
+        boxes: Literal['weak', 'none'] = 'weak',
+        min_box_area_px: int = 100,
     ) -> None:
         """Find the files of a split.
 
         Args:
             root: Folder that holds the lists and folders of the splits.
             split: ``train``, ``val`` or ``test``.
+            labels: The label space that the classes are of.
+            classes: CSV or YAML file that says which id is which class; None: the usual table of the label space.
             boxes: ``none`` leaves the frames without box annotation.
             min_box_area_px: Components with fewer pixels become ignore boxes: fragments and far objects, which are
                 neither a good example nor background.
 
         Raises:
-            ConfigError: If an option is out of range.
+            ConfigError: If an option is out of range, or there is no such table, or it does not fit.
             DatasetError: If folders or files are missing, or two lines or two images are of one frame.
         """
         if boxes not in ('weak', 'none'):
             raise ConfigError(f"CamVid takes boxes 'weak' or 'none'; got {boxes!r}.")
         self.name = f'camvid-{split}'
         self.remark = WEAK_BOXES if boxes == 'weak' else ''
-        self._root = Path(root)
-        self._annotations = CamVidAnnotations(weak_boxes=boxes == 'weak', min_box_area_px=min_box_area_px)
+        self._root, self.labels = Path(root), labels
+        self._annotations = CamVidAnnotations(
+            classes=read_ids('camvid', labels, classes), weak_boxes=boxes == 'weak', min_box_area_px=min_box_area_px
+        )
         images = require_folder(self._root / split, 'CamVid images')
         truth = require_folder(self._root / f'{split}annot', 'CamVid annotations')
         list_path = require_file(self._root / f'{split}.txt', 'CamVid frame list')
@@ -79,7 +90,7 @@ class CamVid(SceneDataset):
         )
 
     def fingerprint(self) -> str:
-        settings = {**vars(self._annotations), 'classes': CAMVID_CLASSES, 'box_classes': WEAK_BOX_CLASSES}
+        settings = {**vars(self._annotations), 'classes': self._annotations.classes.settings()}
         return fingerprint_files(self, self._root, settings, self._files)
 
 

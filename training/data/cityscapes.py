@@ -9,9 +9,11 @@ from __future__ import annotations
 from pathlib import Path
 
 from perception.errors import DatasetError
-from perception.labels import CITYSCAPES_11_3
+from perception.interfaces import LabelSpace
+from perception.labels import DEFAULT_LABELS
 from perception.truth import CityscapesAnnotations
-from perception.truth.cityscapes import INSTANCES_END, LABELS_END, read_class_table
+from perception.truth.cityscapes import INSTANCES_END, LABELS_END
+from perception.truth.class_table import read_ids
 from training.data.dataset import SceneDataset, fingerprint_files
 from training.data.files import name_images, read_image, require_files, require_folder
 from training.data.sample import Sample, annotate
@@ -26,21 +28,34 @@ class Cityscapes(SceneDataset):
     The public test split holds only void annotations (its real ones are withheld); such frames count as not annotated.
     """
 
-    labels = CITYSCAPES_11_3
-
-    def __init__(self, root: Path, split: str, *, masks: bool = True, boxes: bool = True) -> None:
+    def __init__(
+        self,
+        root: Path,
+        split: str,
+        *,
+        labels: LabelSpace = DEFAULT_LABELS,
+        classes: str | None = None,
+        masks: bool = True,
+        boxes: bool = True,
+    ) -> None:
         """Find the files of a split.
 
         Args:
             root: Folder that holds leftImg8bit and gtFine.
             split: ``train``, ``val`` or ``test``.
+            labels: The label space that the classes are of.
+            classes: CSV or YAML file that says which id is which class; None: the usual table of the label space.
             masks, boxes: Which annotation to use; without it the sample counts as not annotated for that task.
 
         Raises:
+            ConfigError: If there is no such table, or it does not fit.
             DatasetError: If folders or files are missing.
         """
         self.name = f'cityscapes-{split}'
-        self._root, self._annotations = Path(root), CityscapesAnnotations(masks=masks, boxes=boxes)
+        self._root, self.labels = Path(root), labels
+        self._annotations = CityscapesAnnotations(
+            classes=read_ids('cityscapes', labels, classes), masks=masks, boxes=boxes
+        )
         images = require_folder(self._root / 'leftImg8bit' / split, 'Cityscapes images')
         truth = require_folder(self._root / 'gtFine' / split, 'Cityscapes fine annotations')
         # Both sides are listed, so that an annotation without its image is noticed too.
@@ -74,12 +89,7 @@ class Cityscapes(SceneDataset):
         )
 
     def fingerprint(self) -> str:
-        segmentation, detection = read_class_table()
-        settings = {
-            **vars(self._annotations),
-            'segmentation': segmentation.tolist(),
-            'detection': sorted(detection.items()),
-        }
+        settings = {**vars(self._annotations), 'classes': self._annotations.classes.settings()}
         return fingerprint_files(self, self._root, settings, self._files)
 
 

@@ -11,9 +11,11 @@ from pathlib import Path
 from typing import ClassVar
 
 from perception.errors import ConfigError
-from perception.labels import CITYSCAPES_11_3
+from perception.interfaces import LabelSpace
+from perception.labels import DEFAULT_LABELS
 from perception.truth import CocoAnnotations
-from perception.truth.coco import DRIVING_BOXES_CATEGORIES, STREET_CATEGORIES, ScoreRange
+from perception.truth.class_table import read_categories, usual_table
+from perception.truth.coco import ScoreRange
 from training.data.dataset import SceneDataset, fingerprint_files
 from training.data.files import name_images, read_image, require_file, require_files
 from training.data.sample import Sample, annotate
@@ -22,20 +24,19 @@ from training.data.sample import Sample, annotate
 class CocoBoxes(SceneDataset):
     """Photos with boxes."""
 
-    labels = CITYSCAPES_11_3
     dataset_name: ClassVar[str] = 'coco'
     default_annotations: ClassVar[str] = 'annotations/instances_{split}2017.json'
     default_images: ClassVar[str] = '{split}2017'
-    default_classes: ClassVar[Mapping[str, str]] = STREET_CATEGORIES
 
     def __init__(
         self,
         root: Path,
         split: str,
         *,
+        labels: LabelSpace = DEFAULT_LABELS,
         annotations: str | None = None,
         images: str | None = None,
-        classes: Mapping[str, str] | None = None,
+        classes: Mapping[str, str] | str | None = None,
         positive_from: float | None = None,
         ignore_from: float | None = None,
     ) -> None:
@@ -44,9 +45,11 @@ class CocoBoxes(SceneDataset):
         Args:
             root: Folder that the other two count from.
             split: Replaces ``{split}`` in them.
+            labels: The label space that the classes are of.
             annotations: The JSON file.
             images: The folder that its file names count from.
-            classes: Category name to the name of a detection class.
+            classes: Category name to the name of a detection class; or a CSV or YAML file with a row for each category.
+                None: the usual table, or where the label space has none, the categories that are named like a class.
             positive_from, ignore_from: For boxes with scores, which a model made: those from the first on are objects,
                 those between are ignored. The second is the first unless it is given.
 
@@ -54,6 +57,7 @@ class CocoBoxes(SceneDataset):
             ConfigError: If the table names an unknown class or a category that the file lacks.
             DatasetError: If files are missing, the JSON contradicts itself, or a box of ours has no part in its image.
         """
+        self.labels = labels
         self.name = f'{self.dataset_name}-{split}'
         self._root = Path(root)
         path = self._root / (annotations or self.default_annotations).replace('{split}', split)
@@ -61,7 +65,8 @@ class CocoBoxes(SceneDataset):
         self._annotations = CocoAnnotations(
             path,
             self._root / (images or self.default_images).replace('{split}', split),
-            self.default_classes if classes is None else classes,
+            self._usual_classes() if classes is None else classes,
+            labels=labels,
             scores=score_range(positive_from, ignore_from),
         )
         self._images = tuple(self._annotations.images.values())
@@ -71,6 +76,10 @@ class CocoBoxes(SceneDataset):
         self._names = name_images(self._files)
         if positive_from is not None:
             self.remark = f'boxes of a model (score from {positive_from:g})'
+
+    def _usual_classes(self) -> Mapping[str, str] | None:
+        table = usual_table(self.dataset_name, self.labels)
+        return None if table is None else read_categories(table, self.labels)
 
     def __len__(self) -> int:
         return len(self._images)
@@ -110,4 +119,3 @@ class DrivingBoxes(CocoBoxes):
     dataset_name = 'driving_boxes'
     default_annotations = '{split}.json'
     default_images = '.'
-    default_classes = DRIVING_BOXES_CATEGORIES

@@ -2,7 +2,7 @@
 
 boxes.json       COCO JSON whose annotations have a score
 masks/<name>.png class of each pixel in our label space, 255 where the teacher was not sure
-teacher.json     which teacher, how it looked, and the SHA-256 of every image that it saw
+teacher.json     which teacher, its classes of areas, how it looked, and the SHA-256 of every image that it saw
 
 What is annotated stays as it is: a photo with boxes gets a mask, a frame with a mask gets boxes.
 
@@ -77,10 +77,11 @@ class TaughtDataset(SceneDataset):
         folder = path if path.is_dir() else path.parent
         boxes = folder / BOXES if path.is_dir() else require_file(path, f'teacher of {base.name}', 'teacher.labels')
         self._provenance = _read_provenance(folder / TEACHER)
-        self._boxes = CocoAnnotations(boxes, scores=config.scores) if boxes.is_file() else None
+        self._boxes = CocoAnnotations(boxes, labels=base.labels, scores=config.scores) if boxes.is_file() else None
         self._masks = folder / MASKS if path.is_dir() and (folder / MASKS).is_dir() else None
         if self._boxes is None and self._masks is None:
             raise DatasetError(f'{path} holds neither {BOXES} nor {MASKS}/. Write them with training.pseudo_label.')
+        self._check_areas()
         self._images = self._match(
             {image.file_name: image for image in self._boxes.images.values()} if self._boxes else {}
         )
@@ -123,6 +124,15 @@ class TaughtDataset(SceneDataset):
                     'above both, whose file names tell them apart.'
                 )
         return [labels[name] for name in names if name is not None]
+
+    def _check_areas(self) -> None:
+        ours = [label.name for label in self.labels.segmentation]
+        theirs = self._provenance.get('areas', ours)
+        if self._masks is not None and theirs != ours:
+            raise ConfigError(
+                f'The masks in {self._masks} count in the classes {", ".join(map(str, theirs))}; {self.name} has label '
+                f'space {self.labels.name!r} with {", ".join(ours)}. Take a teacher of that label space.'
+            )
 
     def _check_age(self) -> None:
         digests: Mapping[str, str] = self._provenance.get('images', {})

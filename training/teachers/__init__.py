@@ -14,7 +14,7 @@ from typing import Protocol
 import numpy as np
 
 from perception.errors import ConfigError
-from perception.interfaces import Detections
+from perception.interfaces import Detections, LabelSpace
 from training.teachers.checkpoint import CheckpointTeacher
 from training.teachers.views import Answer, Views
 from training.teachers.yolox import YoloxTeacher
@@ -27,10 +27,12 @@ class Teacher(Protocol):
 
     Attributes:
         title: Of the model and its file, for provenance.
+        labels: What its class ids count in.
         segments: Whether it says masks, too.
     """
 
     title: str
+    labels: LabelSpace
     segments: bool
 
     def __call__(self, image_rgb: np.ndarray) -> Answer:

@@ -32,6 +32,7 @@ class CheckpointTeacher:
     def __init__(self, path: Path, views: Views) -> None:
         checkpoint = load_checkpoint(path)
         self._network, self._views, self.title = checkpoint.network, views, checkpoint.title
+        self.labels = self._network.labels
         own_hw = self._network.input_spec.image_hw
         divisor = self._network.divisor
         self._sizes = [own_hw] if not views.sizes else [_scaled(own_hw, size, divisor) for size in views.sizes]

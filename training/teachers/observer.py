@@ -6,8 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from perception.interfaces import UNLABELLED, InputSpec, LabelSpace, SceneResult
-from perception.labels import CITYSCAPES_11_3
+from perception.interfaces import UNLABELLED, InputSpec, SceneResult
 from training.teachers import Teacher
 
 
@@ -15,11 +14,10 @@ class TeacherObserver:
     """Looks through a teacher; one without masks leaves every pixel unlabelled."""
 
     device = 'cpu'
-    labels: LabelSpace = CITYSCAPES_11_3
     input_spec = InputSpec()
 
     def __init__(self, teacher: Teacher) -> None:
-        self._teacher = teacher
+        self._teacher, self.labels = teacher, teacher.labels
 
     def perceive(self, images: Sequence[np.ndarray]) -> list[SceneResult]:
         """Images (H, W, 3) uint8 -> a result each."""

@@ -17,7 +17,7 @@ import numpy as np
 
 from perception.errors import CheckpointError, MissingDependencyError
 from perception.interfaces import Detections
-from perception.labels import CITYSCAPES_11_3
+from perception.labels import DEFAULT_LABELS
 from training.teachers.views import Answer, Views, join_detections, mirror_boxes
 
 STRIDES = (8, 16, 32)
@@ -27,7 +27,7 @@ COCO_COLUMNS = {
     'bicycle/motorcycle': (1, 3),
     'car/truck/bus': (2, 5, 7),
 }
-"""COCO's classes, counted from 0, that are ours."""
+"""COCO's classes, counted from 0, that are ours of DEFAULT_LABELS."""
 CLASSES = 80
 OWN_SIZE = 640
 
@@ -41,6 +41,7 @@ class YoloxTeacher:
     """
 
     segments = False
+    labels = DEFAULT_LABELS
 
     def __init__(self, path: Path, views: Views) -> None:
         if not path.is_file():
@@ -78,7 +79,7 @@ class YoloxTeacher:
         canvas[: content[1], : content[0]] = cv2.resize(image_bgr, content)
         predictions = self._run(canvas.transpose(2, 0, 1)[None].astype(np.float32), size)
         boxes = np.clip(_decode(predictions, size) / scale, 0, (width, height, width, height)).astype(np.float32)
-        names = [label.name for label in CITYSCAPES_11_3.detection]
+        names = [label.name for label in self.labels.detection]
         classes = [predictions[:, [5 + column for column in COCO_COLUMNS[name]]].max(axis=1) for name in names]
         scores = predictions[:, 4:5] * np.stack(classes, axis=1)  # (A, K)
         has_area = (boxes[:, 2:] > boxes[:, :2]).all(axis=1)

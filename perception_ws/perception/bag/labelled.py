@@ -21,13 +21,17 @@ from typing import Literal
 from perception.bag.frames import IMAGE_SUFFIXES
 from perception.bag.source import counting_order
 from perception.errors import ConfigError, DatasetError, list_names
-from perception.interfaces import GroundTruth
+from perception.interfaces import GroundTruth, LabelSpace
+from perception.labels import DEFAULT_LABELS
 from perception.truth import CamVidAnnotations, CityscapesAnnotations, CocoAnnotations
 from perception.truth.camvid import WEAK_BOXES
 from perception.truth.cityscapes import INSTANCES_END, LABELS_END
+from perception.truth.class_table import read_ids
 from perception.truth.index_maps import ImageSize
 
 Match = Literal['name', 'stamp', 'order']
+Classes = Mapping[str, str] | str | None
+"""Category name to the name of a detection class, the file of a table, or what is usual."""
 CITYSCAPES_IMAGE_END = '_leftImg8bit'
 _LAYOUTS = 'gtFine (Cityscapes), <split>annot (CamVid), <split>.json or annotations/instances_<split>.json (COCO)'
 
@@ -99,16 +103,20 @@ class LabelledFolder:
         return all(file.stamp_ns is not None for file in self.files)
 
 
-def open_labelled(root: Path | str, split: str = '', classes: Mapping[str, str] | None = None) -> LabelledFolder:
+def open_labelled(
+    root: Path | str, split: str = '', classes: Classes = None, labels: LabelSpace = DEFAULT_LABELS
+) -> LabelledFolder:
     """Find the annotations in a folder or a file, and their images where there are some.
 
     Args:
         root: Folder of the data set, or a COCO file.
         split: Empty: the only one there is.
-        classes: For COCO: category name to the name of a detection class; None: the usual names.
+        classes: A CSV or YAML file that says which id, or which category of COCO, is which class; for COCO also
+            category name to the name of a detection class. None: the usual table or names.
+        labels: The label space that the classes are of.
 
     Raises:
-        ConfigError: If there are classes for another layout, or they do not fit the file.
+        ConfigError: If classes of a COCO file are given for masks, there is no table, or they do not fit.
         DatasetError: If the folder has no such layout, or not that split, or what is read from it at once is broken.
     """
     root = Path(root)
@@ -117,18 +125,20 @@ def open_labelled(root: Path | str, split: str = '', classes: Mapping[str, str] 
             raise DatasetError(f'{root} is no data set; expected a folder with {_LAYOUTS}, or a .json file of COCO.')
         if split:
             raise DatasetError(f'{root} is one file, which has no split {split!r}; leave the split out.')
-        return _open_coco(root, root, root.stem, classes)
+        return _open_coco(root, root, root.stem, classes, labels)
     if not root.is_dir():
         raise DatasetError(
             f'There is no folder {root.absolute()}; give the root of a data set in CamVid, Cityscapes or COCO layout.'
         )
     masks = [(root / 'gtFine').is_dir(), any(folder.is_dir() for folder in root.glob('*annot'))]
-    if classes and any(masks):
-        raise ConfigError(f'{root} holds masks, whose ids are fixed; classes are for the categories of a COCO file.')
-    if masks[0]:
-        return _open_cityscapes(root, split)
-    if masks[1]:
-        return _open_camvid(root, split)
+    if any(masks):
+        if isinstance(classes, Mapping):
+            raise ConfigError(
+                f'{root} holds masks, and names are for the categories of a COCO file. Say which id is which class by '
+                'a CSV or YAML file.'
+            )
+        opened = _open_cityscapes if masks[0] else _open_camvid
+        return opened(root, split, classes, labels)
     files = {file.stem: file for file in sorted(root.glob('*.json'))}
     for file in sorted(root.glob('annotations/instances_*.json')):
         name = file.stem.removeprefix('instances_').removesuffix('2017')
@@ -137,7 +147,7 @@ def open_labelled(root: Path | str, split: str = '', classes: Mapping[str, str] 
         found = list_names(sorted(entry.name for entry in root.iterdir()))
         raise DatasetError(f'{root} holds {found}; expected {_LAYOUTS}.')
     chosen = _choose_split(root, files, split)
-    return _open_coco(root, files[chosen], chosen, classes)
+    return _open_coco(root, files[chosen], chosen, classes, labels)
 
 
 def _choose_split(root: Path, splits: Mapping[str, Path], split: str) -> str:
@@ -149,10 +159,10 @@ def _choose_split(root: Path, splits: Mapping[str, Path], split: str) -> str:
     raise DatasetError(f'{root} has {problem}. There are: {", ".join(splits) or "none"}.')
 
 
-def _open_camvid(root: Path, split: str) -> LabelledFolder:
+def _open_camvid(root: Path, split: str, classes: str | None, labels: LabelSpace) -> LabelledFolder:
     splits = {folder.name.removesuffix('annot'): folder for folder in sorted(root.glob('*annot')) if folder.is_dir()}
     chosen = _choose_split(root, splits, split)
-    reader, folder = CamVidAnnotations(), splits[chosen]
+    reader, folder = CamVidAnnotations(classes=read_ids('camvid', labels, classes)), splits[chosen]
     images = defaultdict(list)
     for image in sorted((root / chosen).rglob('*')):
         if image.suffix.lower() in IMAGE_SUFFIXES and image.is_file():
@@ -177,12 +187,13 @@ def _open_camvid(root: Path, split: str) -> LabelledFolder:
     )
 
 
-def _open_cityscapes(root: Path, split: str) -> LabelledFolder:
+def _open_cityscapes(root: Path, split: str, classes: str | None, labels: LabelSpace) -> LabelledFolder:
     splits = {folder.name: folder for folder in sorted((root / 'gtFine').iterdir()) if folder.is_dir()}
     chosen = _choose_split(root, splits, split)
     folder, images = splits[chosen], root / 'leftImg8bit'
     # Without any, the masks are all that was annotated; where only some are missing, their reader says so.
-    reader = CityscapesAnnotations(boxes=any(folder.glob(f'*/*{INSTANCES_END}')))
+    has_boxes = any(folder.glob(f'*/*{INSTANCES_END}'))
+    reader = CityscapesAnnotations(classes=read_ids('cityscapes', labels, classes), boxes=has_boxes)
     files = []
     for path in folder.glob(f'*/*{LABELS_END}'):
         name = PurePosixPath(path.parent.name, path.name.removesuffix(LABELS_END))
@@ -207,8 +218,8 @@ def _open_cityscapes(root: Path, split: str) -> LabelledFolder:
     )
 
 
-def _open_coco(root: Path, file: Path, split: str, classes: Mapping[str, str] | None) -> LabelledFolder:
-    annotations = CocoAnnotations(file, classes=classes)
+def _open_coco(root: Path, file: Path, split: str, classes: Classes, labels: LabelSpace) -> LabelledFolder:
+    annotations = CocoAnnotations(file, classes=classes, labels=labels)
     names = [image.file_name for image in annotations.images.values()]
     folder = next((place for place in _image_folders(file) if any((place / name).is_file() for name in names)), None)
     files = [

@@ -27,7 +27,7 @@ from perception.bag.writer import BagWriter
 from perception.errors import DatasetError, RecordingError
 from perception.image_messages import encode_png_fields
 from perception.interfaces import GroundTruth, LabelSpace, StampedImage
-from perception.labels import CITYSCAPES_11_3
+from perception.labels import DEFAULT_LABELS
 from perception.truth.index_maps import ImageSize
 
 logger = logging.getLogger(__name__)
@@ -67,7 +67,7 @@ def write_frames_bag(
     encoding: Encoding = 'jpeg',
     jpeg_quality: int = 90,
     truth: Truth | None = None,
-    labels: LabelSpace = CITYSCAPES_11_3,
+    labels: LabelSpace = DEFAULT_LABELS,
     progress: bool = True,
 ) -> BagSummary:
     """Write frames into a new bag.

@@ -13,7 +13,7 @@ BACKEND_NAMES = ('eager',)
 """The keys of perception.backends.BACKENDS, which would take seconds to import for ``--help``."""
 
 
-_TABLE_EXAMPLE = """write for example '{"van": "car/truck/bus"}'"""
+_TABLE_EXAMPLE = """write for example '{"van": "car/truck/bus"}', or name a CSV or YAML file"""
 
 MODEL_OPTIONS = ('model', 'backend', 'device', 'precision', 'score_threshold')
 """What add_model_options adds."""
@@ -47,8 +47,10 @@ def add_model_options(parser: argparse.ArgumentParser, *, defaults: bool = True)
     )
 
 
-def categories(text: str) -> dict[str, str]:
-    """A table from categories to classes, as JSON."""
+def class_table(text: str) -> dict[str, str] | str:
+    """Which id or category is which class: the path of a table, or a mapping of categories as JSON."""
+    if os.path.isfile(text):
+        return text
     try:
         table = json.loads(text)
     except ValueError as error:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from perception.cli.arguments import categories, positive, quality
+from perception.cli.arguments import class_table, positive, quality
 
 HELP = 'turn a folder of images, a data set or a video into a bag'
 
@@ -26,9 +26,16 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--split', default='', help='of the data set; empty: the only one there is')
     parser.add_argument(
         '--classes',
-        type=categories,
-        metavar='JSON',
-        help='COCO: category name to class of boxes; default: the usual names that the file has',
+        type=class_table,
+        metavar='FILE|JSON',
+        help='table (CSV or YAML) that says which id or category is which class; for COCO also category name to class '
+        'of boxes as JSON; default: what is usual',
+    )
+    parser.add_argument(
+        '--labels',
+        default='',
+        metavar='NAME|FILE',
+        help='label space of the truth; default: that of the weights that ship',
     )
     parser.add_argument('--encoding', choices=('jpeg', 'png', 'raw'), default='jpeg', help='png and raw lose nothing')
     parser.add_argument('--jpeg-quality', type=quality, default=90, help='1 to 100')
@@ -47,12 +54,15 @@ def run(options: argparse.Namespace) -> int:
     from perception.bag.labelled import open_labelled
     from perception.bag.make_bag import labelled_frames, write_frames_bag
     from perception.errors import ConfigError, RecordingError
+    from perception.labels import DEFAULT_LABELS, load_label_space
 
     truth = None
+    labels = load_label_space(options.labels) if options.labels else DEFAULT_LABELS
     if options.labelled or options.split or options.classes:
         if options.from_topic:
             raise ConfigError('--from-topic names a topic of a bag, and a data set has none. Leave it out.')
-        frames, truth = labelled_frames(open_labelled(options.source, options.split, options.classes), options.rate)
+        folder = open_labelled(options.source, options.split, options.classes, labels)
+        frames, truth = labelled_frames(folder, options.rate)
     else:
         try:
             frames = open_frames(options.source, options.from_topic, rate_hz=options.rate)
@@ -67,6 +77,7 @@ def run(options: argparse.Namespace) -> int:
         encoding=options.encoding,
         jpeg_quality=options.jpeg_quality,
         truth=truth,
+        labels=labels,
     )
     print(summary)
     return 0

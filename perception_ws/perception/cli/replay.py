@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from perception.cli.arguments import add_model_options, categories, check_model, count
+from perception.cli.arguments import add_model_options, check_model, class_table, count
 
 if TYPE_CHECKING:
     from perception.replay.report import ReplayReport
@@ -35,9 +35,10 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         '--truth-classes',
-        type=categories,
-        metavar='JSON',
-        help='COCO: category name to class of boxes; default: the usual names that the file has',
+        type=class_table,
+        metavar='FILE|JSON',
+        help='table (CSV or YAML) that says which id or category is which class; for COCO also category name to class '
+        'of boxes as JSON; default: what is usual for the label space of the network',
     )
     parser.add_argument('--truth-mask-topic', help='default: <camera>/truth/mask, or .../compressed')
     parser.add_argument('--truth-detections-topic', help='default: <camera>/truth/detections')

@@ -10,8 +10,8 @@ from pathlib import Path
 from perception.cli.arguments import (
     MODEL_OPTIONS,
     add_model_options,
-    categories,
     check_model,
+    class_table,
     count,
     not_negative,
     positive,
@@ -46,7 +46,13 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument('--truth', default='', help='as for perception replay')
     parser.add_argument('--truth-split', default='', help='as for perception replay')
-    parser.add_argument('--truth-classes', type=categories, metavar='JSON', help='as for perception replay')
+    parser.add_argument('--truth-classes', type=class_table, metavar='FILE|JSON', help='as for perception replay')
+    parser.add_argument(
+        '--labels',
+        default='',
+        metavar='NAME|FILE',
+        help='label space of the node; default: that of --model, or of the weights that ship',
+    )
     # Those that are not given are as the node has them.
     add_model_options(parser, defaults=False)
     gate = parser.add_argument_group('thresholds', 'what must be reached, else the exit code is 3')
@@ -86,12 +92,15 @@ def run(options: argparse.Namespace) -> int:
             f'A live replay runs a ROS 2 node, and {error.name} is missing. Source a ROS 2 setup file, or install ROS '
             'from wheels with `make setup`; `perception replay` needs no ROS.'
         ) from error
-    from perception.labels import CITYSCAPES_11_3
+    from perception.checkpoint import resolve_checkpoint
+    from perception.labels import load_label_space
     from perception.output_folder import STOPPED
     from perception.replay.truth import is_wanted, open_truth
 
     source = open_frames(options.recording, options.topic)
-    truth = open_truth(options.truth, source, CITYSCAPES_11_3, split=options.truth_split, classes=options.truth_classes)
+    # A node that runs says which classes it has once it is met; whoever started it knows them before.
+    labels = load_label_space(options.labels) if options.labels else resolve_checkpoint(model).network.labels
+    truth = open_truth(options.truth, source, labels, split=options.truth_split, classes=options.truth_classes)
     summary = run_live_replay(
         source,
         truth,
@@ -112,6 +121,7 @@ def run(options: argparse.Namespace) -> int:
                 max_lost_share=options.max_lost_share,
             ),
         ),
+        labels,
     )
     if not summary['complete']:
         if summary['interrupted_by'] == STOPPED:

@@ -9,7 +9,7 @@ A label space is a YAML file; those that are built in lie beside this one. A cla
       - {name: crate, color: [255, 190, 0], areas: [ground]}     areas that such an object is made of
 """
 
-from perception.labels.comparison import check_same_classes
+from perception.labels.comparison import check_same_classes, describe
 from perception.labels.files import BUILT_IN, load_label_space, parse_label_space
 
 __all__ = [
@@ -17,6 +17,7 @@ __all__ = [
     'CITYSCAPES_11_3',
     'DEFAULT_LABELS',
     'check_same_classes',
+    'describe',
     'load_label_space',
     'parse_label_space',
 ]

@@ -34,9 +34,26 @@ LABEL_IDS = {
     'pedestrian': 24,
     'rider/cycle': 25,
     'car/truck/bus': 26,
+    'wall': 12,
+    'traffic light': 19,
+    'terrain': 22,
+    'person': 24,
+    'rider': 25,
+    'car': 26,
+    'truck': 27,
+    'bus': 28,
+    'train': 31,
+    'motorcycle': 32,
+    'bicycle': 33,
 }
-"""The Cityscapes id that each of our classes is written as."""
+"""The Cityscapes id that a class is written as, of ours and of its own."""
 _UNLABELED_ID = 0
+
+
+def has_official_ids(labels: LabelSpace) -> bool:
+    """Whether each segmentation class has an id of its own there, so that there is a second opinion on them."""
+    ids = [LABEL_IDS.get(label.name) for label in labels.segmentation]
+    return None not in ids and len(set(ids)) == len(ids)
 
 
 @dataclass(frozen=True, kw_only=True)

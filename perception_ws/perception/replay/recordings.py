@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from perception.bag.cameras import camera_namespace
 from perception.bag.frames import is_bag, open_frames
-from perception.bag.labelled import Match
+from perception.bag.labelled import Classes, Match
 from perception.bag.reader import BagFrames, camera_topics
 from perception.bag.source import FrameSource, OnSkip
 from perception.errors import DatasetError, ImageError, RecordingError
@@ -41,7 +41,7 @@ class ReplayOptions:
     truth: str = ''
     truth_split: str = ''
     truth_match: Match | None = None
-    truth_classes: Mapping[str, str] | None = None
+    truth_classes: Classes = None
     mask_topic: str | None = None
     detections_topic: str | None = None
     score_threshold: float = 0.3

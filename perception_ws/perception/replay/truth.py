@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from functools import cached_property
 from pathlib import Path
 from typing import Protocol
 
 from perception.bag.frames import ImageFrames
-from perception.bag.labelled import LabelledFile, LabelledFolder, Match, open_labelled
+from perception.bag.labelled import Classes, LabelledFile, LabelledFolder, Match, open_labelled
 from perception.bag.reader import BagFrames
 from perception.bag.source import FrameSource
 from perception.bag.truth_topics import BagTruth, TruthBalance, find_truth_topics
 from perception.errors import ConfigError, DatasetError
 from perception.interfaces import GroundTruth, LabelSpace, StampedImage
-from perception.labels import CITYSCAPES_11_3
 from perception.metrics.libraries import require_scoring
 from perception.replay.image_match import match_images, split_of_images
 from perception.replay.provenance import hash_files
@@ -223,7 +222,7 @@ def open_truth(
     *,
     split: str = '',
     match: Match | None = None,
-    classes: Mapping[str, str] | None = None,
+    classes: Classes = None,
     mask_topic: str | None = None,
     detections_topic: str | None = None,
 ) -> TruthSource:
@@ -237,7 +236,8 @@ def open_truth(
         split: Of the folder; empty: the only one there is.
         match: How annotations of the folder belong to frames; None: for images by name if one has the name of an
             annotation, for a bag by stamp if the names of all annotations end with one, else by order.
-        classes: Of a COCO file: category name to the name of a detection class; None: the usual names.
+        classes: A CSV or YAML file that says which id or category is which class; of a COCO file also category name to
+            the name of a detection class. None: what is usual for the labels.
         mask_topic, detections_topic: Topics of the bag, in place of the usual names.
 
     Raises:
@@ -275,12 +275,7 @@ def open_truth(
                 'replay with --truth none.'
             )
         return NoTruth()
-    if labels != CITYSCAPES_11_3:
-        raise DatasetError(
-            f'Annotations in files are read as {CITYSCAPES_11_3.name!r}, and the network has label '
-            f'space {labels.name!r}.'
-        )
-    folder = open_labelled(Path(truth), split, classes)
+    folder = open_labelled(Path(truth), split, classes, labels)
     require_scoring()
     return FolderTruth(folder, source, match or _choose_match(folder, source))
 

@@ -22,7 +22,7 @@ from tqdm import tqdm
 from perception.bag.source import FrameSource
 from perception.errors import ConfigError, DatasetError, RecordingError, ShapeError
 from perception.interfaces import GroundTruth, LabelSpace
-from perception.labels import CITYSCAPES_11_3
+from perception.labels import describe
 from perception.metrics import Report
 from perception.metrics.page_sections import Section
 from perception.metrics.report_page import write_report_page
@@ -80,7 +80,7 @@ class LiveOptions:
 
 
 def run_live_replay(
-    source: FrameSource, truth: TruthSource, options: LiveOptions, labels: LabelSpace = CITYSCAPES_11_3
+    source: FrameSource, truth: TruthSource, options: LiveOptions, labels: LabelSpace
 ) -> dict[str, Any]:
     """Play the recording, write the results and print them.
 
@@ -183,7 +183,10 @@ def _check_labels(player: FramePlayer, labels: LabelSpace, check: Callable[[], N
         info = player.label_infos.get(name)
         theirs = [] if info is None else [entry.class_name for entry in info.class_map][: len(classes)]
         if theirs != [label.name for label in classes]:
-            raise ConfigError(f'The node publishes the {name} classes {theirs}; the truth has {labels.name!r}.')
+            raise ConfigError(
+                f'The node publishes the {name} classes {theirs}; the truth is read as label space '
+                f"{describe(labels)}. Give --labels with the name or the file of the node's."
+            )
 
 
 @dataclass(frozen=True, kw_only=True)

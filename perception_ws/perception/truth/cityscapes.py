@@ -1,9 +1,8 @@
 """The annotation of Cityscapes (Cordts et al., CVPR 2016), and of everything in its layout, such as the drawn streets.
 
-    <stem>_gtFine_labelIds.png       8 bit, ids of cityscapes_classes.csv
+    <stem>_gtFine_labelIds.png       8 bit, ids of a table (tables/cityscapes)
     <stem>_gtFine_instanceIds.png    16 bit, id * 1000 + number; a group keeps the plain id
 
-cityscapes_classes.csv maps the 34 ids to the 11 + 3 classes of the interdependent paper; an empty cell means none.
 Boxes are those of the visible pixels of an instance. Regions that are outlined as a group become ignore boxes.
 
 Shape letters: H W rows and columns, N objects, M ignored regions.
@@ -11,23 +10,21 @@ Shape letters: H W rows and columns, N objects, M ignored regions.
 
 from __future__ import annotations
 
-import csv
 import functools
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import cv2
 import numpy as np
 
-from perception.errors import DatasetError
+from perception.errors import ConfigError, DatasetError
 from perception.interfaces import UNLABELLED, GroundTruth
-from perception.labels import CITYSCAPES_11_3
+from perception.labels import DEFAULT_LABELS
+from perception.truth.class_table import UNKNOWN_ID, IdClasses, read_ids
 from perception.truth.index_maps import ImageSize, check_same_size, read_index_map
 from perception.truth.regions import component_boxes, value_box
 
-CLASS_TABLE = Path(__file__).with_name('cityscapes_classes.csv')
 LABELS_END, INSTANCES_END = '_gtFine_labelIds.png', '_gtFine_instanceIds.png'
-_UNKNOWN = 254
 _LAST_VOID_ID = 3
 _FIRST_INSTANCE = 1000
 _TRAIN_IDS = np.array((7, 8, 11, 12, 13, 17, *range(19, 29), 31, 32, 33), np.uint8)
@@ -40,64 +37,65 @@ _TRAIN_IDS_HINT = (
 )
 
 
-@functools.cache
-def read_class_table(path: Path = CLASS_TABLE) -> tuple[np.ndarray, dict[int, int]]:
-    """Read the table from ids to classes.
-
-    Returns:
-        (256,) uint8 segmentation class by id (255 unlabelled, 254 no such id), and detection class by id.
-    """
-    segmentation_names = [label.name for label in CITYSCAPES_11_3.segmentation]
-    detection_names = [label.name for label in CITYSCAPES_11_3.detection]
-    segmentation, detection = np.full(256, _UNKNOWN, np.uint8), {}
-    with path.open(newline='', encoding='utf-8') as lines:
-        for row in csv.DictReader(lines):
-            name = row['segmentation']
-            segmentation[int(row['id'])] = segmentation_names.index(name) if name else UNLABELLED
-            if row['detection']:
-                detection[int(row['id'])] = detection_names.index(row['detection'])
-    return segmentation, detection
-
-
 @dataclass(frozen=True, kw_only=True)
 class CityscapesAnnotations:
     """Reads annotation pictures.
 
     Attributes:
+        classes: What each id is.
         masks, boxes: Which annotation to use; without it an image counts as not annotated for that task.
+
+    Raises:
+        ConfigError: If id 0 is an object, whose number would be its value.
     """
 
+    classes: IdClasses = field(default_factory=lambda: read_ids('cityscapes', DEFAULT_LABELS))
     masks: bool = True
     boxes: bool = True
+
+    def __post_init__(self) -> None:
+        if self.boxes and 0 in self.classes.detection:
+            raise ConfigError(
+                f'{self.classes.source} gives id 0 a detection class, but the value of an instance is id * 1000 + '
+                'number: give objects an id from 1.'
+            )
 
     def read(self, labels_path: Path, image: ImageSize) -> GroundTruth:
         """Read the annotation of one image; that of objects lies beside the one of classes.
 
-        The public test split holds only void annotations (its real ones are withheld): they count as none.
+        The public test split holds only void annotations (its real ones are withheld): they count as none. Void are the
+        ids 0 to 3, unless the table gives them a class.
 
         Raises:
             DatasetError: If a picture is missing, broken, of another size than the image, or holds an unknown id, or
                 the two contradict each other.
         """
-        table, _ = read_class_table()
         ids = read_index_map(labels_path)
         check_same_size(labels_path, ids.shape, image)
-        mask = cv2.LUT(ids, table)
-        if (mask == _UNKNOWN).any():
-            unknown, hint = ids[mask == _UNKNOWN][0], _hint_at_train_ids(ids, 'labelIds')
-            raise DatasetError(f'{labels_path} holds id {unknown}, which {CLASS_TABLE.name} does not list.{hint}')
-        if ids.max() <= _LAST_VOID_ID:
+        mask = cv2.LUT(ids, self.classes.segmentation)
+        if (mask == UNKNOWN_ID).any():
+            unknown, hint = ids[mask == UNKNOWN_ID][0], _hint_at_train_ids(ids, 'labelIds')
+            raise DatasetError(f'{labels_path} holds id {unknown}, which {self.classes.source} does not list.{hint}')
+        is_void = _is_void(self.classes)
+        if is_void[ids].all():
             return GroundTruth()
         if not self.boxes:
             return GroundTruth(mask=mask if self.masks else None)
         instances_path = labels_path.with_name(labels_path.name.removesuffix(LABELS_END) + INSTANCES_END)
         instances = read_index_map(instances_path, dtypes=(np.uint16, np.uint8))
         check_same_size(instances_path, instances.shape, image)
-        boxes, labels, ignored = _read_objects(instances, instances_path)
-        _check_agreement(ids, labels_path, instances, instances_path)
+        boxes, labels, ignored = _read_objects(instances, instances_path, self.classes)
+        _check_agreement(ids, labels_path, instances, instances_path, is_void)
         return GroundTruth(
             boxes_xyxy=boxes, labels=labels, ignore_boxes_xyxy=ignored, mask=mask if self.masks else None
         )
+
+
+def _is_void(classes: IdClasses) -> np.ndarray:
+    """(256,) bool by id."""
+    is_void = (np.arange(256) <= _LAST_VOID_ID) & (classes.segmentation == UNLABELLED)
+    is_void[list(classes.detection)] = False
+    return is_void
 
 
 @functools.cache
@@ -108,7 +106,9 @@ def _class_of_values() -> np.ndarray:
     return np.where(class_ids < 256, class_ids, 0).astype(np.uint8)
 
 
-def _check_agreement(ids: np.ndarray, labels_path: Path, instances: np.ndarray, instances_path: Path) -> None:
+def _check_agreement(
+    ids: np.ndarray, labels_path: Path, instances: np.ndarray, instances_path: Path, is_void: np.ndarray
+) -> None:
     """Check that both pictures (H, W) of one image mean the same classes.
 
     Only whole objects count, and only where both name a class: void drawn over one of the two, and borders that were
@@ -118,7 +118,7 @@ def _check_agreement(ids: np.ndarray, labels_path: Path, instances: np.ndarray, 
         DatasetError: If more than a tenth of all objects, or of all areas, by their pixels, are of another class.
     """
     claimed = _class_of_values()[instances]
-    both = (claimed > _LAST_VOID_ID) & (ids > _LAST_VOID_ID)
+    both = (instances != 0) & ~(is_void[claimed] | is_void[ids])  # 0 is what tools leave where no object is
     wrong = both & (claimed != ids)
     if not wrong.any():
         return
@@ -151,15 +151,15 @@ def _hint_at_train_ids(class_ids: np.ndarray, name: str) -> str:
     return _TRAIN_IDS_HINT.format(name) if set(np.unique(class_ids).tolist()) <= known else ''
 
 
-def _read_objects(instances: np.ndarray, path: Path) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def _read_objects(instances: np.ndarray, path: Path, classes: IdClasses) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Boxes (N, 4), labels (N,) and ignore boxes (M, 4) out of an instance map."""
-    segmentation, detection = read_class_table()
+    segmentation, detection = classes.segmentation, classes.detection
     boxes, labels, ignored = [], [], [np.zeros((0, 4), np.float32)]
     for value in np.flatnonzero(np.bincount(instances.ravel())).tolist():
         class_id = value // 1000 if value >= _FIRST_INSTANCE else value
-        if class_id > 255 or segmentation[class_id] == _UNKNOWN:
+        if class_id > 255 or segmentation[class_id] == UNKNOWN_ID:
             hint = _hint_at_train_ids(_class_of_values()[instances], 'instanceIds')
-            raise DatasetError(f'{path} holds instance id {value}, whose class {CLASS_TABLE.name} does not list.{hint}')
+            raise DatasetError(f'{path} holds instance id {value}, whose class {classes.source} does not list.{hint}')
         if class_id not in detection:
             continue
         if value >= _FIRST_INSTANCE:

@@ -4,8 +4,9 @@
     categories     id, name; several may have one name
     annotations    image_id, category_id, bbox [left, top, width, height] in pixels, iscrowd
 
-A table maps the names of categories to our classes; categories outside of it are left out, so an image may count as
-annotated and empty. Crowds become ignore boxes. Boxes are clipped to the image; what then has no area is left out.
+A mapping maps the names of categories to our classes; categories outside of it are left out, so an image may count as
+annotated and empty. A table (class_table) says of every category what it is. Crowds become ignore boxes. Boxes are
+clipped to the image; what then has no area is left out.
 
 Shape letters: N objects, M ignored regions.
 """
@@ -22,8 +23,9 @@ from typing import NamedTuple
 import numpy as np
 
 from perception.errors import ConfigError, DatasetError, list_names, nearest
-from perception.interfaces import GroundTruth
-from perception.labels import CITYSCAPES_11_3
+from perception.interfaces import GroundTruth, LabelSpace
+from perception.labels import DEFAULT_LABELS
+from perception.truth.class_table import read_categories, usual_table
 from perception.truth.clipping import clip_boxes
 from perception.truth.coco_box_form import BoxForm
 from perception.truth.coco_entries import (
@@ -39,23 +41,8 @@ from perception.truth.coco_entries import (
 )
 from perception.truth.index_maps import ImageSize
 
-STREET_CATEGORIES = {
-    'car': 'car/truck/bus',
-    'truck': 'car/truck/bus',
-    'bus': 'car/truck/bus',
-    'person': 'person/rider',
-    'bicycle': 'bicycle/motorcycle',
-    'motorcycle': 'bicycle/motorcycle',
-}
-"""Our class of COCO's own categories of the street."""
-DRIVING_BOXES_CATEGORIES = {
-    'vehicle': 'car/truck/bus',
-    'person': 'person/rider',
-    'two_wheeler': 'bicycle/motorcycle',
-}
-"""Of those of driving_boxes."""
-_OUR_NAMES = tuple(label.name for label in CITYSCAPES_11_3.detection)
-_KNOWN_CATEGORIES = {**STREET_CATEGORIES, **DRIVING_BOXES_CATEGORIES, **{name: name for name in _OUR_NAMES}}
+LAYOUTS = ('coco', 'driving_boxes')
+"""Whose usual tables name categories."""
 
 
 class ScoreRange(NamedTuple):
@@ -170,8 +157,9 @@ class CocoAnnotations:
         self,
         path: Path,
         images: Path = Path(),
-        classes: Mapping[str, str] | None = None,
+        classes: Mapping[str, str] | str | Path | None = None,
         *,
+        labels: LabelSpace = DEFAULT_LABELS,
         scores: ScoreRange | None = None,
     ) -> None:
         """Read the file.
@@ -179,8 +167,9 @@ class CocoAnnotations:
         Args:
             path: The JSON file.
             images: The folder that its file names count from, where it matters.
-            classes: Category name to the name of a detection class; each must be in the file. None: whichever of the
-                usual names are in it.
+            classes: Category name to the name of a detection class; each must be in the file. Or a table, a CSV or
+                YAML file, with a row for every category of the file. None: whichever of the usual names are in it.
+            labels: The label space that the classes are of.
             scores: For a file that a model made. Without it, annotations that a model is not sure of are refused.
 
         Raises:
@@ -197,7 +186,8 @@ class CocoAnnotations:
         self.sha256 = hashlib.sha256(text).hexdigest()
         content = parse_json(text, path)
         names = _read_categories(list_entries(content, 'categories', 'category', path))
-        self.classes = _choose_classes(path, list(dict.fromkeys(names.values())), classes)
+        self._our_names = [label.name for label in labels.detection]
+        self.classes = _choose_classes(path, list(dict.fromkeys(names.values())), classes, labels)
         self.left_out = tuple(name for name in dict.fromkeys(names.values()) if name not in self.classes)
         self.images = _read_images(list_entries(content, 'images', 'image', path), path, images)
         self._add_objects(list_entries(content, 'annotations', 'annotation', path), names)
@@ -212,7 +202,7 @@ class CocoAnnotations:
             if category not in self.classes:
                 continue
             box = annotation.read('bbox', to_corners, 'four finite numbers [left, top, width, height], no side below 0')
-            label, crowd = _OUR_NAMES.index(self.classes[category]), annotation.read_crowd()
+            label, crowd = self._our_names.index(self.classes[category]), annotation.read_crowd()
             score = self._score(annotation)
             if self.scores is None or score >= self.scores.ignore_from:
                 unsure = self.scores is not None and score < self.scores.positive_from
@@ -249,28 +239,52 @@ def _read_categories(categories: Sequence[Entry]) -> dict[int, str]:
     return names
 
 
-def _choose_classes(path: Path, present: list[str], classes: Mapping[str, str] | None) -> dict[str, str]:
+def _choose_classes(
+    path: Path, present: list[str], classes: Mapping[str, str] | str | Path | None, labels: LabelSpace
+) -> dict[str, str]:
     """Our class by the name of each category that is used."""
+    ours = [label.name for label in labels.detection]
     option = (
         'Say with the option classes (--truth-classes, or make-bag --classes) which categories are which of our '
-        f'classes, for example {{"{present[0] if present else "van"}": "{_OUR_NAMES[0]}"}}; ours are '
-        f'{", ".join(_OUR_NAMES)}.'
+        f'classes, for example {{"{present[0] if present else "van"}": "{ours[0]}"}}; ours are {", ".join(ours)}.'
     )
     if classes is None:
-        usual = {name: _KNOWN_CATEGORIES[name] for name in present if name in _KNOWN_CATEGORIES}
+        known = usual_categories(labels)
+        usual = {name: known[name] for name in present if name in known}
         if not usual:
             raise DatasetError(
                 f'{path} has the categories {list_names(present)}, and no usual one among them. {option}'
             )
         return usual
+    if isinstance(classes, str | Path):
+        return _classes_of_table(path, present, Path(classes).expanduser(), labels)
     for category, label in classes.items():
-        if label not in _OUR_NAMES:
-            raise ConfigError(
-                f'Class {label!r} for category {category!r} is unknown: {nearest(label, list(_OUR_NAMES))}'
-            )
+        if label not in ours:
+            raise ConfigError(f'Class {label!r} for category {category!r} is unknown: {nearest(label, ours)}')
         if category not in present:
             raise ConfigError(f'{path} has no category {category!r}: {nearest(category, present)} {option}')
     return dict(classes)
+
+
+def usual_categories(labels: LabelSpace, layouts: Sequence[str] = LAYOUTS) -> dict[str, str]:
+    """Detection class by category: of the usual tables of some layouts, and the names of the classes themselves."""
+    tables = [table for layout in layouts if (table := usual_table(layout, labels)) is not None]
+    known = {name: label for table in tables for name, label in read_categories(table, labels).items()}
+    return {**known, **{label.name: label.name for label in labels.detection}}
+
+
+def _classes_of_table(path: Path, present: list[str], table: Path, labels: LabelSpace) -> dict[str, str]:
+    listed = read_categories(table, labels)
+    unknown = [name for name in present if name not in listed]
+    if unknown:
+        raise DatasetError(
+            f'{path} has a category {unknown[0]!r}, which {table} does not list. Give it a row; with an empty cell for '
+            'detection it is left out.'
+        )
+    classes = {name: listed[name] for name in present if listed[name]}
+    if not classes:
+        raise DatasetError(f'{path} has the categories {list_names(present)}, and {table} gives none of them a class.')
+    return classes
 
 
 def _read_images(entries: Sequence[Entry], path: Path, folder: Path) -> dict[int, CocoImage]:

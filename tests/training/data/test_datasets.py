@@ -187,7 +187,7 @@ def test_a_missing_root_says_what_is_above(build: Builder, name: str, tmp_path: 
         ('camvid', 'min_box_area_px', True, 'int'),
         ('camvid', 'boxes', 3, 'weak'),
         ('coco', 'images', ['pics'], 'str'),
-        ('coco', 'classes', 'car', 'Mapping'),
+        ('coco', 'classes', 3, 'Mapping'),
         ('coco', 'classes', {'car': 0}, 'str'),
     ],
 )

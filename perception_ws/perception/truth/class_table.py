@@ -1,0 +1,175 @@
+"""Which class of a label space an id or a category of annotation files is: a table of rows, as CSV or YAML.
+
+    id,name,segmentation,detection
+    7,road,road,
+    26,car,car/truck/bus,car/truck/bus
+
+An empty cell means none. Masks go by ``id``, categories of COCO files by ``name``. Where a layout is usual for a label
+space, its table is tables/<layout>/<label space>.csv; others are the user's.
+"""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from perception.errors import ConfigError, nearest
+from perception.interfaces import UNLABELLED, LabelClass, LabelSpace
+from perception.yaml_files import read_yaml
+
+UNKNOWN_ID = 254
+"""What ``IdClasses.segmentation`` gives for an id that the table does not list."""
+_COLUMNS = ('id', 'name', 'segmentation', 'detection')
+_TABLES = Path(__file__).with_name('tables')
+
+
+@dataclass(frozen=True)
+class Row:
+    """One line: the names of classes are empty where it has none.
+
+    Attributes:
+        place: File and line, for errors.
+    """
+
+    id: int | None
+    name: str
+    segmentation: str
+    detection: str
+    place: str
+
+
+@dataclass(frozen=True)
+class IdClasses:
+    """A table as masks need it.
+
+    Attributes:
+        source: The file, for errors.
+        segmentation: (256,) uint8 segmentation class by id; 255 unlabelled, UNKNOWN_ID for an id without a row.
+        detection: Detection class by id.
+    """
+
+    source: str
+    segmentation: np.ndarray
+    detection: Mapping[int, int]
+
+    def settings(self) -> dict[str, Any]:
+        """Its content as plain values, for fingerprints."""
+        return {'segmentation': self.segmentation.tolist(), 'detection': sorted(self.detection.items())}
+
+
+def usual_table(layout: str, labels: LabelSpace) -> Path | None:
+    """The table that ships for a layout and a label space; None: there is none."""
+    path = _TABLES / layout / f'{labels.name}.csv'
+    return path if path.is_file() else None
+
+
+def read_table(path: Path) -> tuple[Row, ...]:
+    """Read the rows of a table.
+
+    Raises:
+        ConfigError: If the file is missing or broken, has other columns, or an id or name stands there twice.
+    """
+    rows = tuple(_row(entry, f'{path}, {place}') for place, entry in _entries(path))
+    if not rows:
+        raise ConfigError(f'{path} holds no rows; expected {", ".join(_COLUMNS)}.')
+    seen: set[object] = set()
+    for row in rows:
+        key = row.name if row.id is None else row.id
+        if key in seen:
+            raise ConfigError(f'{row.place}: {key!r} stands there twice; expected one row for each.')
+        seen.add(key)
+    return rows
+
+
+def read_ids(layout: str, labels: LabelSpace, table: str | Path | None = None) -> IdClasses:
+    """The classes of the ids in masks.
+
+    Args:
+        layout: Whose usual table is taken.
+        labels: The label space that the classes are of.
+        table: The user's own, in place of it.
+
+    Raises:
+        ConfigError: If there is none for this label space, or it does not fit; names the file and the class.
+    """
+    path = usual_table(layout, labels) if table is None else Path(table).expanduser()
+    if path is None:
+        raise ConfigError(
+            f'Masks in the layout {layout!r} have no usual table for label space {labels.name!r}. Say which id is '
+            f'which class with the option classes (--truth-classes, or make-bag --classes): a CSV file with the '
+            f'columns {",".join(_COLUMNS)}.'
+        )
+    segmentation, detection = np.full(256, UNKNOWN_ID, np.uint8), {}
+    for row in read_table(path):
+        if row.id is None or not 0 <= row.id < 256:
+            raise ConfigError(f'{row.place} has id {row.id}; masks have ids of 0 to 255.')
+        named = bool(row.segmentation)
+        segmentation[row.id] = _index(row, row.segmentation, labels.segmentation, labels) if named else UNLABELLED
+        if row.detection:
+            detection[row.id] = _index(row, row.detection, labels.detection, labels)
+    return IdClasses(str(path) if table is not None else path.name, segmentation, detection)
+
+
+def read_categories(path: Path, labels: LabelSpace) -> dict[str, str]:
+    """The detection class of each category by name; empty: none.
+
+    Raises:
+        ConfigError: If the table is broken, a row has no name, or a class is none of the label space.
+    """
+    categories = {}
+    for row in read_table(path):
+        if not row.name:
+            raise ConfigError(f'{row.place} has no name; categories go by their names.')
+        if row.name in categories:
+            raise ConfigError(f'{row.place}: {row.name!r} stands there twice; expected one row for each name.')
+        if row.detection:
+            _index(row, row.detection, labels.detection, labels)
+        categories[row.name] = row.detection
+    return categories
+
+
+def _entries(path: Path) -> list[tuple[str, dict[Any, Any]]]:
+    """The rows of a file with their places in it."""
+    if path.suffix.lower() in ('.yaml', '.yml'):
+        content = read_yaml(path)
+        if not isinstance(content, list) or not all(isinstance(entry, dict) for entry in content):
+            raise ConfigError(f'{path}: expected a list of rows such as {{id: 7, segmentation: road}}.')
+        return [(f'row {number} (from 0)', entry) for number, entry in enumerate(content)]
+    try:
+        with path.open(newline='', encoding='utf-8-sig') as lines:
+            reader = csv.DictReader(lines)
+            return [(f'line {reader.line_num}', row) for row in reader]
+    except OSError as error:
+        raise ConfigError(f'Cannot read the table of classes {path}: {error.strerror}.') from error
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise ConfigError(f'{path} is no CSV in UTF-8 ({error}); save it as such.') from error
+
+
+def _row(entry: Mapping[Any, Any], place: str) -> Row:
+    unknown = [key for key in entry if key not in _COLUMNS]
+    if unknown:
+        raise ConfigError(f'{place} has a column {unknown[0]!r}: {nearest(str(unknown[0]), list(_COLUMNS))}')
+    cells = {column: '' if entry.get(column) is None else str(entry[column]).strip() for column in _COLUMNS}
+    if cells['id'] and not cells['id'].isdecimal():
+        raise ConfigError(f'{place} has id {cells["id"]!r}; expected an integer from 0.')
+    if not cells['id'] and not cells['name']:
+        raise ConfigError(f'{place} has neither id nor name.')
+    return Row(
+        id=int(cells['id']) if cells['id'] else None,
+        name=cells['name'],
+        segmentation=cells['segmentation'],
+        detection=cells['detection'],
+        place=place,
+    )
+
+
+def _index(row: Row, name: str, classes: tuple[LabelClass, ...], labels: LabelSpace) -> int:
+    names = [label.name for label in classes]
+    if name not in names:
+        raise ConfigError(f'{row.place}: {name!r} is no class of label space {labels.name!r}: {nearest(name, names)}')
+    return names.index(name)
