@@ -225,6 +225,34 @@ def test_optional_libraries_are_imported_where_they_are_needed(runtime_imports: 
     assert not findings, lines(findings)
 
 
+def test_only_their_room_names_a_label_space() -> None:
+    """All others follow the checkpoint, the data or the configuration."""
+    room = SOURCES / 'perception' / 'labels'
+    names = {file.stem for file in room.glob('*.yaml')}
+    assert names
+    files = [file for file in (*python_files(SOURCES / 'perception'), *python_files(ROOT / 'training'))]
+    findings = [
+        f'{file}:{node.lineno} names {name}'
+        for file in files
+        if room not in file.parents
+        for node in ast.walk(ast.parse(file.read_text(encoding='utf-8'), str(file)))
+        for name in _said(node)
+        if name.lower() in names
+    ]
+    assert not findings, '\n'.join(findings)
+
+
+def _said(node: ast.AST) -> list[str]:
+    """Names and texts of one node of the syntax tree."""
+    if isinstance(node, ast.ImportFrom):
+        return [alias.name for alias in node.names]
+    if isinstance(node, ast.Name):
+        return [node.id]
+    if isinstance(node, ast.Attribute):
+        return [node.attr]
+    return [node.value] if isinstance(node, ast.Constant) and isinstance(node.value, str) else []
+
+
 def test_values_and_launch_files_are_no_packages() -> None:
     for folder in ('config', 'launch'):
         # With one, `import launch` from the root finds ours in place of ROS's.

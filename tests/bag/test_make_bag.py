@@ -314,7 +314,7 @@ def test_categories_of_boxes_are_ones_own(tmp_path: Path) -> None:
     with pytest.raises(DatasetError, match="is one file, which has no split 'test'"):
         open_labelled(tmp_path / 'boxes.json', 'test')
     draw_camvid(tmp_path / 'masks')
-    with pytest.raises(ConfigError, match='classes are for the categories of a COCO file'):
+    with pytest.raises(ConfigError, match=r'names are for the categories of a COCO file.*CSV or YAML file'):
         open_labelled(tmp_path / 'masks', classes={'van': 'car/truck/bus'})
 
 

@@ -28,6 +28,7 @@ class DrawnTeacher:
     """Sees one box of each kind, and road below the middle."""
 
     title, segments = 'drawn@0', True
+    labels = CITYSCAPES_11_3
 
     def __call__(self, image_rgb: np.ndarray) -> Answer:
         height, width = image_rgb.shape[:2]
