@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from perception.checkpoint import save_checkpoint
-from perception.interfaces import InputSpec, PerceptionNetwork
+from perception.interfaces import InputSpec, LabelSpace, PerceptionNetwork
 from perception.labels import CITYSCAPES_11_3
 from perception.networks import build_network
 
@@ -25,11 +25,13 @@ TINY_CONFIG = {
 }
 
 
-def build_tiny_network(seed: int = 0, image_hw: tuple[int, int] = (96, 192)) -> PerceptionNetwork:
+def build_tiny_network(
+    seed: int = 0, image_hw: tuple[int, int] = (96, 192), labels: LabelSpace = CITYSCAPES_11_3
+) -> PerceptionNetwork:
     """An interdependent network of a few thousand parameters; the same one for the same seed."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        return build_network('interdependent', CITYSCAPES_11_3, TINY_CONFIG, InputSpec(image_hw=image_hw)).eval()
+        return build_network('interdependent', labels, TINY_CONFIG, InputSpec(image_hw=image_hw)).eval()
 
 
 @pytest.fixture(scope='session')

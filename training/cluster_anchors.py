@@ -28,6 +28,7 @@ from tqdm import tqdm
 
 from perception.boxes import pairwise_size_iou, xyxy_to_cxcywh
 from perception.errors import ConfigError, MissingDependencyError, PerceptionError
+from perception.labels import DEFAULT_LABELS, load_label_space
 from perception.networks import resolve_config, resolve_input_spec
 from perception.networks.configuration import takes_anchors
 from training.data import build_dataset, parse_options
@@ -194,9 +195,11 @@ def _open_datasets(options: argparse.Namespace) -> list[SceneDataset]:
         raise ConfigError(
             f"{len(names)} data sets but {len(texts)} --options; give one each ('{{}}' for none), or none."
         )
+    labels = load_label_space(options.labels)
     chosen = [parse_options(text) for text in texts or ['{}'] * len(names)]
     return [
-        build_dataset(name, root, options.split, **own) for name, root, own in zip(names, roots, chosen, strict=True)
+        build_dataset(name, root, options.split, labels=labels, **own)
+        for name, root, own in zip(names, roots, chosen, strict=True)
     ]
 
 
@@ -215,6 +218,9 @@ def _draws(options: argparse.Namespace, datasets: Sequence[SceneDataset]) -> lis
 def _parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog='python -m training.cluster_anchors', description='Cluster the box sizes of a data set into anchors.'
+    )
+    parser.add_argument(
+        '--labels', default=DEFAULT_LABELS.name, metavar='NAME|FILE', help='label space of the run; default %(default)s'
     )
     parser.add_argument('--dataset', action='append', required=True, metavar='NAME', help='a data set; may be repeated')
     parser.add_argument('--root', action='append', type=Path, required=True, metavar='DIR', help='folder of each')

@@ -12,8 +12,11 @@ from rclpy.qos import QoSProfile, ReliabilityPolicy
 from sensor_msgs.msg import CompressedImage, Image
 from std_srvs.srv import SetBool
 
+from perception.checkpoint import save_checkpoint
+from perception.labels import load_label_space
 from perception.ros.camera import Camera
 from perception.ros.camera_node import CameraNode
+from tests.conftest import build_tiny_network
 from tests.ros.node_here import node_here
 from tests.ros.user_node import RELIABLE, TIMEOUT_S, UserNode, draw_image, jpeg_message, raw_message
 
@@ -98,6 +101,19 @@ def test_label_infos_are_sent_on_change_only(user: UserNode, tiny_checkpoint_pat
         assert node.trigger_activate() == SUCCESS
         user.wait_for('detections/label_info', lambda info: info.threshold == 0.75)
         assert [info.threshold for info in received] == [0.25, 0.5, 0.75]
+
+
+def test_a_network_of_other_classes_names_its_own(user: UserNode, tmp_path: Path) -> None:
+    labels = load_label_space('camvid_11')
+    path = tmp_path / 'camvid.safetensors'
+    save_checkpoint(path, build_tiny_network(labels=labels))
+    user.received['detections/label_info'].clear()
+    user.received['segmentation/label_info'].clear()
+    with node_here(path) as node:
+        assert node.start()
+        objects, areas = (user.wait_for(f'{topic}/label_info') for topic in ('detections', 'segmentation'))
+    assert [entry.class_name for entry in objects.class_map] == [label.name for label in labels.detection]
+    assert [entry.class_name for entry in areas.class_map][:-1] == [label.name for label in labels.segmentation]
 
 
 def test_label_infos_are_repeated_if_asked_for(user: UserNode, tiny_checkpoint_path: Path) -> None:

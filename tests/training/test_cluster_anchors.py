@@ -14,7 +14,7 @@ from torch import Tensor
 
 import training.cluster_anchors
 from perception.errors import ConfigError
-from perception.interfaces import InputSpec
+from perception.interfaces import InputSpec, LabelSpace
 from perception.networks import NETWORKS, resolve_config
 from tests.training.data.drawn_layouts import draw_camvid, draw_coco
 from training.cluster_anchors import box_sizes, cluster_anchors, draw_clusters, main, mix_sizes
@@ -154,7 +154,7 @@ class Drawn:
 
 @pytest.fixture
 def drawn_dataset(monkeypatch: pytest.MonkeyPatch) -> None:
-    def build(name: str, root: Path, split: str, **options: object) -> Drawn:
+    def build(name: str, root: Path, split: str, labels: LabelSpace, **options: object) -> Drawn:
         assert split == 'train'
         return Drawn(sizes_around(PLANTED[:2] if name == 'small' else PLANTED[2:]))
 

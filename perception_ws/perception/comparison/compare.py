@@ -110,9 +110,13 @@ def compare(first: Path, second: Path) -> Comparison:
     """
     paths = first, second
     reports = ReplayReport.load(first), ReplayReport.load(second)
-    spaces = [report.scores.label_space for report in reports]
-    if spaces[0] != spaces[1]:
-        raise ConfigError(f'{first} has label space {spaces[0]!r}, {second} has {spaces[1]!r}; they must be one.')
+    if _classes(reports[0]) != _classes(reports[1]):
+        said = [
+            f'{path} has label space {report.scores.label_space!r} (areas {", ".join(_classes(report)[0])}; objects '
+            f'{", ".join(_classes(report)[1])})'
+            for path, report in zip(paths, reports, strict=True)
+        ]
+        raise ConfigError(f'{", ".join(said)}; they must have the same classes in the same order.')
     pairs, same_recording = pair_frames(*reports)
     if not pairs:
         names = [', '.join(frame.name for frame in report.scores.frames[:1]) or 'none' for report in reports]
@@ -142,6 +146,10 @@ def compare(first: Path, second: Path) -> Comparison:
         same_recording=same_recording,
         notes=(*name_parts(reports), *notes),
     )
+
+
+def _classes(report: ReplayReport) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    return report.scores.segmentation.classes, report.scores.detection.classes
 
 
 def _differences(first: Side, second: Side, blocks: np.ndarray) -> tuple[list[Difference], list[str]]:

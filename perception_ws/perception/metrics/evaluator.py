@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from perception.errors import ConfigError
 from perception.interfaces import GroundTruth, LabelSpace, SceneResult
+from perception.labels import check_same_classes
 from perception.metrics.detection import DetectionScorer
 from perception.metrics.report import FrameScore, Report
 from perception.metrics.segmentation import SegmentationScorer
@@ -68,8 +68,7 @@ class Evaluator:
         Raises:
             ConfigError: If the label spaces differ.
         """
-        if other.labels != self.labels:
-            raise ConfigError(f'Cannot merge scores of label space {other.labels.name!r} into {self.labels.name!r}.')
+        check_same_classes(other.labels, 'An evaluator to be merged', self.labels, 'the one that it is merged into')
         self._segmentation.merge(other._segmentation)
         self._detection.merge(other._detection)
         self._frames.extend(other._frames)
