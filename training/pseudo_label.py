@@ -17,6 +17,7 @@ import os
 import shutil
 import sys
 from collections.abc import Iterator, Sequence
+from dataclasses import asdict
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
@@ -75,7 +76,7 @@ def label_images(
     record = {
         'teacher': teacher.title,
         'views': {'sizes': views.sizes, 'flip': views.flip, 'score_floor': views.score_floor},
-        'areas': [label.name for label in teacher.labels.segmentation],
+        'labels': asdict(teacher.labels),
         'mask_from': mask_from if teacher.segments else None,
         'perception': __version__,
         'made': datetime.now(timezone.utc).isoformat(timespec='seconds'),

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import yaml
 
+from perception.bag.frames import open_frames
 from perception.bag.labelled import open_labelled
 from perception.bag.make_bag import labelled_frames, write_frames_bag
 from perception.bag.messages import deserialize
@@ -18,9 +19,10 @@ from perception.bag.scene_messages import write_label_info, write_true_boxes
 from perception.bag.truth_topics import BagTruth, TruthTopics, camera_namespace, find_truth_topics
 from perception.bag.vision_messages import VISION_MESSAGES
 from perception.bag.writer import BagWriter
+from perception.cli import main
 from perception.errors import ConfigError, DatasetError, RecordingError
 from perception.interfaces import GroundTruth, LabelClass
-from perception.labels import CITYSCAPES_11_3
+from perception.labels import CITYSCAPES_11_3, load_label_space
 from perception.truth.index_maps import ImageSize
 from tests.bag.drawn_bags import FIRST_NS, draw_frame
 from tests.training.data.drawn_layouts import HW, coco_content, draw_camvid, draw_cityscapes, write_json, write_picture
@@ -335,3 +337,23 @@ def test_a_split_without_annotations_is_named_with_what_was_expected(tmp_path: P
     (tmp_path / 'cityscapes' / 'gtFine' / 'val').mkdir(parents=True)
     with pytest.raises(DatasetError, match=r"'val' holds no annotation: expected .*val/<city>/<stem>_gtFine_labelIds"):
         open_labelled(tmp_path / 'cityscapes')
+
+
+def test_the_truth_of_other_classes_goes_into_a_bag(tmp_path: Path) -> None:
+    draw_camvid(tmp_path / 'masks')
+    labels = load_label_space('camvid_11')
+    options = ['--labelled', '--labels', 'camvid_11', '--encoding', 'png']
+    assert main(['make-bag', str(tmp_path / 'masks'), str(tmp_path / 'bag'), *options]) == 0
+    topics = find_truth_topics(tmp_path / 'bag', '/camera/image/compressed')
+    assert topics is not None
+    truth = BagTruth(tmp_path / 'bag', topics, labels)
+    found = [truth.at(frame.stamp_ns) for frame in open_frames(tmp_path / 'bag')]
+    expected = [file.read(ImageSize('a', HW)) for file in open_labelled(tmp_path / 'masks', labels=labels).files]
+    for one, other in zip(found, expected, strict=True):
+        assert one is not None
+        assert one.mask is not None
+        assert one.labels is not None
+        assert other.mask is not None
+        assert other.labels is not None
+        assert (one.mask == other.mask).all()
+        assert one.labels.tolist() == other.labels.tolist()

@@ -9,8 +9,14 @@ from drawn_scores import LABELS, draw_pair, no_detections
 
 from perception.errors import ConfigError
 from perception.interfaces import GroundTruth, LabelClass, SceneResult
+from perception.labels import BUILT_IN, load_label_space
 from perception.metrics import Evaluator
-from perception.metrics.cityscapes_scoring import LABEL_IDS, CityscapesWriter, save_official_scores
+from perception.metrics.cityscapes_scoring import (
+    LABEL_IDS,
+    CityscapesWriter,
+    has_official_ids,
+    save_official_scores,
+)
 
 
 def write_and_score(folder: Path, pairs):
@@ -75,3 +81,10 @@ def test_refuses_foreign_classes_equal_names_and_nothing(tmp_path: Path):
     writer.add('a/one', mask, mask)
     with pytest.raises(ConfigError, match='b/one'):
         writer.add('b/one', mask, mask)
+
+
+def test_only_classes_with_ids_of_their_own_have_a_second_opinion():
+    official = {name for name in BUILT_IN if has_official_ids(load_label_space(name))}
+    assert official == {'cityscapes_11_3', 'cityscapes_19_8'}
+    twice = (*LABELS.segmentation, LabelClass(name='car', color_rgb=(1, 2, 3)))  # written as car/truck/bus is
+    assert not has_official_ids(replace(LABELS, segmentation=twice))

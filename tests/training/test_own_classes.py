@@ -52,7 +52,7 @@ def yard(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
             write_picture(Path(f'data/yard/{split}/{number}.png'), gradient_rgb(number, HW))
             write_picture(Path(f'data/yard/{split}annot/{number}.png'), ids)
         Path(f'data/yard/{split}.txt').write_text(''.join(f'{number}\n' for number in range(frames)))
-    return commands.splitlines()
+    return commands.replace('\\\n', ' ').splitlines()
 
 
 def words(command: str, program: str) -> list[str]:

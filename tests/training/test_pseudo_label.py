@@ -13,7 +13,7 @@ import torch
 
 from perception.errors import ConfigError, DatasetError
 from perception.interfaces import UNLABELLED, Detections
-from perception.labels import CITYSCAPES_11_3
+from perception.labels import CITYSCAPES_11_3, load_label_space
 from training.configuration import DataConfig
 from training.data import build_dataset
 from training.data.taught import BOXES, MASKS, TEACHER, TaughtDataset, TeacherConfig
@@ -258,3 +258,19 @@ def test_the_command(
         assert main([*words, '--overwrite', *more]) == 1
         assert message in capsys.readouterr().err
     assert (output / TEACHER).exists(), 'what was there stays when nothing can be made'
+
+
+def test_a_teacher_of_other_classes_is_refused(frames: Path, label: Callable[[Path], Path]) -> None:
+    """Its ids are valid here, and mean something else."""
+    labels = label(frames / 'train')
+    config = camvid(frames, teacher=TeacherConfig(labels=str(labels)))
+    with pytest.raises(
+        ConfigError, match=r"'cityscapes_11_3' \(areas road, .*camvid-train has 'camvid_11' \(areas sky"
+    ):
+        open_dataset(config, load_label_space('camvid_11'))
+    record = json.loads((labels / TEACHER).read_text())
+    assert record.pop('labels')['name'] == 'cityscapes_11_3'
+    (labels / TEACHER).write_text(json.dumps(record))  # as earlier versions wrote it
+    assert len(open_dataset(config, CITYSCAPES_11_3)) == 2
+    with pytest.raises(ConfigError, match='camvid_11'):
+        open_dataset(config, load_label_space('camvid_11'))

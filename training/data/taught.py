@@ -2,7 +2,7 @@
 
 boxes.json       COCO JSON whose annotations have a score
 masks/<name>.png class of each pixel in our label space, 255 where the teacher was not sure
-teacher.json     which teacher, its classes of areas, how it looked, and the SHA-256 of every image that it saw
+teacher.json     which teacher, its label space, how it looked, and the SHA-256 of every image that it saw
 
 What is annotated stays as it is: a photo with boxes gets a mask, a frame with a mask gets boxes.
 
@@ -23,6 +23,7 @@ from torch import Tensor
 
 from perception.errors import ConfigError, DatasetError
 from perception.interfaces import UNLABELLED, LabelSpace
+from perception.labels import DEFAULT_LABELS, check_same_classes, parse_label_space
 from perception.truth import CocoAnnotations
 from perception.truth.coco import ScoreRange
 from perception.truth.index_maps import ImageSize, check_same_size, read_index_map
@@ -77,11 +78,11 @@ class TaughtDataset(SceneDataset):
         folder = path if path.is_dir() else path.parent
         boxes = folder / BOXES if path.is_dir() else require_file(path, f'teacher of {base.name}', 'teacher.labels')
         self._provenance = _read_provenance(folder / TEACHER)
+        self._check_labels()
         self._boxes = CocoAnnotations(boxes, labels=base.labels, scores=config.scores) if boxes.is_file() else None
         self._masks = folder / MASKS if path.is_dir() and (folder / MASKS).is_dir() else None
         if self._boxes is None and self._masks is None:
             raise DatasetError(f'{path} holds neither {BOXES} nor {MASKS}/. Write them with training.pseudo_label.')
-        self._check_areas()
         self._images = self._match(
             {image.file_name: image for image in self._boxes.images.values()} if self._boxes else {}
         )
@@ -125,14 +126,16 @@ class TaughtDataset(SceneDataset):
                 )
         return [labels[name] for name in names if name is not None]
 
-    def _check_areas(self) -> None:
-        ours = [label.name for label in self.labels.segmentation]
-        theirs = self._provenance.get('areas', ours)
-        if self._masks is not None and theirs != ours:
-            raise ConfigError(
-                f'The masks in {self._masks} count in the classes {", ".join(map(str, theirs))}; {self.name} has label '
-                f'space {self.labels.name!r} with {", ".join(ours)}. Take a teacher of that label space.'
-            )
+    def _check_labels(self) -> None:
+        """Earlier versions did not say what they counted in; it was the default label space."""
+        if not self._provenance:
+            return
+        said = self._provenance.get('labels')
+        try:
+            theirs = DEFAULT_LABELS if said is None else parse_label_space(said)
+        except (KeyError, TypeError, ValueError) as error:
+            raise DatasetError(f'{self._config.labels}: {TEACHER} has no usable label space ({error!r}).') from error
+        check_same_classes(theirs, f'The teacher of {self._config.labels}', self.labels, self.name)
 
     def _check_age(self) -> None:
         digests: Mapping[str, str] = self._provenance.get('images', {})
@@ -203,6 +206,6 @@ def _read_provenance(path: Path) -> Mapping[str, Any]:
         content = json.loads(path.read_bytes())
     except ValueError as error:
         raise DatasetError(f'{path} is not valid JSON ({error}). Make the labels again.') from error
-    if not isinstance(content, dict) or not isinstance(content.get('images', {}), dict):
+    if not isinstance(content, dict) or not all(isinstance(content.get(key, {}), dict) for key in ('images', 'labels')):
         raise DatasetError(f'{path} is not what training.pseudo_label writes. Make the labels again.')
     return content

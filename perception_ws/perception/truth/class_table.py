@@ -18,8 +18,8 @@ from typing import Any
 
 import numpy as np
 
-from perception.errors import ConfigError, nearest
-from perception.interfaces import UNLABELLED, LabelClass, LabelSpace
+from perception.errors import ConfigError, list_names, nearest
+from perception.interfaces import UNLABELLED, LabelSpace
 from perception.yaml_files import read_yaml
 
 UNKNOWN_ID = 254
@@ -105,13 +105,15 @@ def read_ids(layout: str, labels: LabelSpace, table: str | Path | None = None) -
             f'columns {",".join(_COLUMNS)}.'
         )
     segmentation, detection = np.full(256, UNKNOWN_ID, np.uint8), {}
-    for row in read_table(path):
+    areas, objects = ([label.name for label in classes] for classes in (labels.segmentation, labels.detection))
+    rows = read_table(path)
+    _check_classes(rows, labels)
+    for row in rows:
         if row.id is None or not 0 <= row.id < 256:
             raise ConfigError(f'{row.place} has id {row.id}; masks have ids of 0 to 255.')
-        named = bool(row.segmentation)
-        segmentation[row.id] = _index(row, row.segmentation, labels.segmentation, labels) if named else UNLABELLED
+        segmentation[row.id] = areas.index(row.segmentation) if row.segmentation else UNLABELLED
         if row.detection:
-            detection[row.id] = _index(row, row.detection, labels.detection, labels)
+            detection[row.id] = objects.index(row.detection)
     return IdClasses(str(path) if table is not None else path.name, segmentation, detection)
 
 
@@ -122,13 +124,13 @@ def read_categories(path: Path, labels: LabelSpace) -> dict[str, str]:
         ConfigError: If the table is broken, a row has no name, or a class is none of the label space.
     """
     categories = {}
-    for row in read_table(path):
+    rows = read_table(path)
+    _check_classes(rows, labels)
+    for row in rows:
         if not row.name:
             raise ConfigError(f'{row.place} has no name; categories go by their names.')
         if row.name in categories:
             raise ConfigError(f'{row.place}: {row.name!r} stands there twice; expected one row for each name.')
-        if row.detection:
-            _index(row, row.detection, labels.detection, labels)
         categories[row.name] = row.detection
     return categories
 
@@ -168,8 +170,14 @@ def _row(entry: Mapping[Any, Any], place: str) -> Row:
     )
 
 
-def _index(row: Row, name: str, classes: tuple[LabelClass, ...], labels: LabelSpace) -> int:
-    names = [label.name for label in classes]
-    if name not in names:
-        raise ConfigError(f'{row.place}: {name!r} is no class of label space {labels.name!r}: {nearest(name, names)}')
-    return names.index(name)
+def _check_classes(rows: tuple[Row, ...], labels: LabelSpace) -> None:
+    """Check that the label space has all classes of a table."""
+    for column, classes in (('segmentation', labels.segmentation), ('detection', labels.detection)):
+        names = [label.name for label in classes]
+        said = {getattr(row, column): row for row in reversed(rows) if getattr(row, column)}
+        for name, row in reversed(said.items()):
+            if name not in names:
+                raise ConfigError(
+                    f'{row.place}: {name!r} is no {column} class of label space {labels.name!r}: '
+                    f'{nearest(name, names)} The table has {list_names(list(reversed(said)))}.'
+                )
