@@ -138,7 +138,7 @@ def test_help_of_the_demo_names_the_sample_and_no_path(capsys: pytest.CaptureFix
         (['replay', 'a', '--output', 'b', '--over'], 'no option --over'),
         (['replay-live', 'a', '--min-ap', '0.5'], "no option --min-ap: did you mean '--min-ap50'?"),
         (['compare', 'a', 'b', '--out', 'c'], "no option --out: did you mean '--output'?"),
-        (['make-bag', 'a', 'b', '--label'], "no option --label: did you mean '--labelled'?"),
+        (['make-bag', 'a', 'b', '--labeled'], "no option --labeled: did you mean '--labelled'?"),
         (['--frobnicate', 'demo'], 'no option --frobnicate: '),
         (['demo', '--rate', '-1'], '--rate: must be a number from 0, got -1'),
         (['demo', '--rate', 'nan'], '--rate: must be a number from 0'),

@@ -39,7 +39,7 @@ SOURCES = {
 }
 """What the card says of a data set, by the name of its reader, or of its folder where that is another data set."""
 FOR_RESEARCH_ONLY = {'camvid': 'CamVid', 'driving_boxes': 'DAWN', 'labelmefacade': 'LabelMeFacade'}
-_OF_THE_MACHINE = ('cache', 'output', 'start_from', 'workers', 'threads')
+_OF_THE_MACHINE = ('cache', 'output', 'start_from', 'workers', 'threads', 'labels')  # the header has the label space
 
 
 def clean_provenance(provenance: dict[str, Any]) -> dict[str, Any]:
