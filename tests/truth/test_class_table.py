@@ -14,8 +14,7 @@ from perception.errors import ConfigError, DatasetError
 from perception.labels import CITYSCAPES_11_3, load_label_space
 from perception.truth import CityscapesAnnotations, CocoAnnotations, class_table
 from perception.truth.cityscapes import INSTANCES_END, LABELS_END
-from perception.truth.class_table import read_categories, read_ids, usual_table
-from perception.truth.coco import usual_categories
+from perception.truth.class_table import read_categories, read_ids, usual_categories, usual_table
 from perception.truth.index_maps import ImageSize
 
 _SEGMENTATION = [label.name for label in CITYSCAPES_11_3.segmentation]

@@ -25,6 +25,7 @@ from perception.yaml_files import read_yaml
 UNKNOWN_ID = 254
 """What ``IdClasses.segmentation`` gives for an id that the table does not list."""
 _COLUMNS = ('id', 'name', 'segmentation', 'detection')
+_CATEGORY_LAYOUTS = ('coco', 'driving_boxes')
 _TABLES = Path(__file__).with_name('tables')
 
 
@@ -133,6 +134,13 @@ def read_categories(path: Path, labels: LabelSpace) -> dict[str, str]:
             raise ConfigError(f'{row.place}: {row.name!r} stands there twice; expected one row for each name.')
         categories[row.name] = row.detection
     return categories
+
+
+def usual_categories(labels: LabelSpace) -> dict[str, str]:
+    """Detection class by category: of the usual tables of the layouts with categories, and the names of the classes."""
+    tables = [table for layout in _CATEGORY_LAYOUTS if (table := usual_table(layout, labels)) is not None]
+    known = {name: label for table in tables for name, label in read_categories(table, labels).items()}
+    return {**known, **{label.name: label.name for label in labels.detection}}
 
 
 def _entries(path: Path) -> list[tuple[str, dict[Any, Any]]]:

@@ -25,7 +25,7 @@ import numpy as np
 from perception.errors import ConfigError, DatasetError, list_names, nearest
 from perception.interfaces import GroundTruth, LabelSpace
 from perception.labels import DEFAULT_LABELS
-from perception.truth.class_table import read_categories, usual_table
+from perception.truth.class_table import read_categories, usual_categories
 from perception.truth.clipping import clip_boxes
 from perception.truth.coco_box_form import BoxForm
 from perception.truth.coco_entries import (
@@ -40,9 +40,6 @@ from perception.truth.coco_entries import (
     to_text,
 )
 from perception.truth.index_maps import ImageSize
-
-LAYOUTS = ('coco', 'driving_boxes')
-"""Whose usual tables name categories."""
 
 
 class ScoreRange(NamedTuple):
@@ -264,13 +261,6 @@ def _choose_classes(
         if category not in present:
             raise ConfigError(f'{path} has no category {category!r}: {nearest(category, present)} {option}')
     return dict(classes)
-
-
-def usual_categories(labels: LabelSpace, layouts: Sequence[str] = LAYOUTS) -> dict[str, str]:
-    """Detection class by category: of the usual tables of some layouts, and the names of the classes themselves."""
-    tables = [table for layout in layouts if (table := usual_table(layout, labels)) is not None]
-    known = {name: label for table in tables for name, label in read_categories(table, labels).items()}
-    return {**known, **{label.name: label.name for label in labels.detection}}
 
 
 def _classes_of_table(path: Path, present: list[str], table: Path, labels: LabelSpace) -> dict[str, str]:
