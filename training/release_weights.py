@@ -38,6 +38,8 @@ SOURCES = {
     'cityscapes': 'the streets drawn by this project, named cityscapes here for their layout, give both',
 }
 """What the card says of a data set, by the name of its reader, or of its folder where that is another data set."""
+LAYOUTS = {'labelmefacade': 'camvid'}
+"""Reader of a data set that has none of its own, by the name of its folder."""
 FOR_RESEARCH_ONLY = {'camvid': 'CamVid', 'driving_boxes': 'DAWN', 'labelmefacade': 'LabelMeFacade'}
 _OF_THE_MACHINE = ('cache', 'output', 'start_from', 'workers', 'threads', 'labels')  # the header has the label space
 
@@ -73,7 +75,7 @@ def _clean_data(data: dict[str, Any]) -> dict[str, Any]:
     """A data set of the mixture, with the name of its folder and of its teacher in place of paths."""
     kept = {name: value for name, value in data.items() if name not in ('root', 'teacher')}
     folder = Path(data.get('root', '')).name
-    if folder in SOURCES:
+    if LAYOUTS.get(folder) == data['name']:
         kept['folder'] = folder
     if data.get('teacher'):
         kept['teacher'] = {**data['teacher'], 'labels': teacher_title(data['teacher']['labels'])}
