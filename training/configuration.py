@@ -46,6 +46,10 @@ class DataConfig:
     options: dict[str, Any] = field(default_factory=dict)
     teacher: TeacherConfig | None = None
 
+    def __post_init__(self) -> None:
+        if self.teacher is not None:
+            self.teacher.scores.check()
+
 
 @dataclass(frozen=True, kw_only=True)
 class TrainingConfig:
@@ -236,6 +240,8 @@ def parse_arguments(arguments: Sequence[str] | None = None) -> tuple[TrainingCon
     parser, words = build_parser(), _files_first(sys.argv[1:] if arguments is None else arguments)
     for word, following in pairwise((*words, '')):
         option, joined, value = word.partition('=')
+        if option.endswith('.help'):
+            continue
         if option == '--config':
             _check_file(Path(value if joined else following))
         elif option.startswith('--'):

@@ -29,7 +29,7 @@ from perception.postprocess import PostprocessConfig
 from training.data import DATASETS, build_dataset, parse_options
 from training.evaluation import SCORE_THRESHOLD, SceneObserver, evaluate_dataset
 from training.teachers import Views, build_teacher
-from training.teachers.observer import TeacherObserver
+from training.teachers.observer import TeacherObserver, WithoutMasks
 
 DATA_VARIABLE = 'PERCEPTION_DATA'
 """Environment variable: the folder that holds a folder for each data set."""
@@ -106,6 +106,8 @@ def _run(options: argparse.Namespace) -> None:
     dataset = build_dataset(
         options.dataset, _root(options), options.split, observer.scenes.labels, **parse_options(options.options)
     )
+    if not observer.segments:
+        dataset = WithoutMasks(dataset)
     output: Path = options.output or Path('out/evaluation') / f'{observer.title}_{dataset.name}'
     _make_folder(output, files=(REPORT, PAGE, OFFICIAL))
     if (output / REPORT).exists() and not options.overwrite:
@@ -161,16 +163,19 @@ class _Observer(NamedTuple):
 
     title: str
     scenes: SceneObserver
+    segments: bool = True
 
 
 def _open_observer(options: argparse.Namespace) -> _Observer:
     if options.teacher is not None:
         if options.checkpoint:
             raise ConfigError('Give --checkpoint or --teacher, not both.')
+        if (options.device, options.precision) not in (('auto', 'fp32'), ('cpu', 'fp32')):
+            raise ConfigError('A teacher runs on the CPU in fp32; leave --device and --precision out.')
         views = Views(sizes=tuple(options.sizes), flip=options.flip, score_floor=SCORE_THRESHOLD)
         teacher = build_teacher(options.teacher, views)
         seen = [*map(str, options.sizes), *(['flip'] if options.flip else [])]
-        return _Observer('-'.join([teacher.title, *seen]), TeacherObserver(teacher))
+        return _Observer('-'.join([teacher.title, *seen]), TeacherObserver(teacher), teacher.segments)
     if options.sizes or options.flip:
         raise ConfigError('--sizes and --flip are of --teacher; a checkpoint has its own size. Name it with --teacher.')
     checkpoint = resolve_checkpoint(options.checkpoint)

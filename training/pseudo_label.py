@@ -12,35 +12,42 @@ from __future__ import annotations
 
 import argparse
 import hashlib
-import json
-import os
-import shutil
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
+from contextlib import closing
 from dataclasses import asdict
-from datetime import datetime, timezone
 from pathlib import Path
-from typing import Any
+from typing import NamedTuple
 
-import cv2
 import numpy as np
 from tqdm import tqdm
 
 from perception import __version__
 from perception.errors import ConfigError, DatasetError, PerceptionError
-from perception.interfaces import UNLABELLED, Detections
-from perception.output_folder import claim_folder, keep_apart
-from training.data.files import read_image, require_folder
-from training.data.taught import BOXES, MASKS, TEACHER
+from perception.interfaces import UNLABELLED
+from perception.output_folder import StopRequest, claim_folder, keep_apart
+from training.data.files import read_image
+from training.data.taught import BOXES, MASKS, TEACHER, UNFINISHED
+from training.label_journal import LabelJournal
 from training.teachers import Answer, Teacher, Views, build_teacher
 
 IMAGE_SUFFIXES = {'.jpg', '.jpeg', '.png', '.bmp', '.tif', '.tiff', '.webp', '.ppm'}
 
 
 def label_images(
-    teacher: Teacher, images: Path, output: Path, views: Views, *, mask_from: float = 0.9, show_progress: bool = True
-) -> int:
+    teacher: Teacher,
+    images: Path,
+    output: Path,
+    views: Views,
+    *,
+    mask_from: float = 0.9,
+    overwrite: bool = False,
+    stop: StopRequest | None = None,
+    show_progress: bool = True,
+) -> Labelled:
     """Write what a teacher sees in every picture below a folder, as ``training.data.taught`` reads it.
+
+    A run that was stopped or killed goes on where it was. A picture that cannot be decoded gets no labels.
 
     Args:
         teacher: Looks at them.
@@ -48,85 +55,62 @@ def label_images(
         output: Existing folder for the labels.
         views: For the record.
         mask_from: Pixels whose class has a lower probability stay without one.
+        overwrite: Whether labels that are there are replaced.
+        stop: Is asked after every image.
         show_progress: Whether to show a bar.
 
-    Returns:
-        How many images were labelled.
-
     Raises:
-        DatasetError: If there are no pictures, or one cannot be decoded.
+        ConfigError: If there are labels, and they are not to be replaced.
+        DatasetError: If there are no pictures, or none can be decoded.
+        KeyboardInterrupt: If somebody asked to stop.
     """
     files = sorted(path for path in images.rglob('*') if path.suffix.lower() in IMAGE_SUFFIXES)
     if not files:
         raise DatasetError(f'{images} holds no pictures ({", ".join(sorted(IMAGE_SUFFIXES))}).')
-    names = [file.relative_to(images).as_posix() for file in files]
-    entries: list[dict[str, Any]] = []
-    annotations: list[dict[str, Any]] = []
-    digests: dict[str, str] = {}
-    for number, (file, name) in enumerate(
-        zip(tqdm(files, unit='image', disable=not show_progress), names, strict=True)
-    ):
-        digests[name] = hashlib.sha256(file.read_bytes()).hexdigest()
-        image_rgb = np.ascontiguousarray(read_image(file).permute(1, 2, 0).numpy())
-        answer = teacher(image_rgb)
-        height, width = image_rgb.shape[:2]
-        entries.append({'id': number + 1, 'file_name': name, 'height': height, 'width': width})
-        annotations += _annotations(answer.detections, number + 1, first_id=len(annotations) + 1)
-        _write_mask(answer, output / MASKS / Path(name).with_suffix('.png'), mask_from)
     record = {
         'teacher': teacher.title,
         'views': {'sizes': views.sizes, 'flip': views.flip, 'score_floor': views.score_floor},
         'labels': asdict(teacher.labels),
         'mask_from': mask_from if teacher.segments else None,
         'perception': __version__,
-        'made': datetime.now(timezone.utc).isoformat(timespec='seconds'),
-        'images': digests,
     }
-    categories = [{'id': index + 1, 'name': label.name} for index, label in enumerate(teacher.labels.detection)]
-    info = {key: value for key, value in record.items() if key != 'images'}
-    _write_json(output / BOXES, {'info': info, 'images': entries, 'categories': categories, 'annotations': annotations})
-    _write_json(output / TEACHER, record)
-    return len(files)
+    journal = LabelJournal(output, record, overwrite=overwrite)
+    damaged: list[str] = []
+    names = [file.relative_to(images).as_posix() for file in files]
+    with closing(journal):
+        for file, name in zip(tqdm(files, unit='image', disable=not show_progress), names, strict=True):
+            if stop is not None:
+                stop.check()
+            digest = hashlib.sha256(file.read_bytes()).hexdigest()
+            if journal.has(name, digest):
+                continue
+            try:
+                image_rgb = np.ascontiguousarray(read_image(file).permute(1, 2, 0).numpy())
+            except DatasetError as error:
+                damaged.append(str(error))
+                continue
+            answer = teacher(image_rgb)
+            height, width = image_rgb.shape[:2]
+            journal.add(name, digest, (height, width), answer.detections, _sure_mask(answer, mask_from))
+        if len(damaged) == len(files):
+            raise DatasetError(f'None of the {len(files)} pictures in {images} can be decoded. {damaged[0]}')
+        journal.finish(teacher.labels, names)
+    return Labelled(len(files) - len(damaged), tuple(damaged))
 
 
-def _annotations(detections: Detections, image_id: int, *, first_id: int) -> Iterator[dict[str, Any]]:
-    boxes, scores, labels = detections.boxes_xyxy, detections.scores, detections.labels
-    for number, (box, score, label) in enumerate(zip(boxes.tolist(), scores.tolist(), labels.tolist(), strict=True)):
-        left, top, right, bottom = box
-        sides = [round(value, 2) for value in (left, top, right - left, bottom - top)]
-        yield {
-            'id': first_id + number,
-            'image_id': image_id,
-            'category_id': label + 1,
-            'bbox': sides,
-            'area': round(sides[2] * sides[3], 2),
-            'iscrowd': 0,
-            'score': round(score, 4),
-        }
+class Labelled(NamedTuple):
+    """What came of it."""
+
+    images: int
+    damaged: tuple[str, ...]
+    """What is wrong with the pictures that have no labels, one each."""
 
 
-def _write_mask(answer: Answer, path: Path, mask_from: float) -> None:
+def _sure_mask(answer: Answer, mask_from: float) -> np.ndarray | None:
+    """(H, W) uint8; UNLABELLED where the teacher is not sure."""
     if answer.mask is None or answer.confidence is None:
-        return
-    path.parent.mkdir(parents=True, exist_ok=True)
-    mask = np.where(answer.confidence >= mask_from * 255, answer.mask, UNLABELLED).astype(np.uint8)
-    if not cv2.imwrite(str(path), mask):
-        raise DatasetError(f'{path} could not be written.')
-
-
-def _write_json(path: Path, content: Any) -> None:
-    partial = path.with_name(f'{path.name}.partial')
-    partial.write_text(json.dumps(content))
-    os.replace(partial, path)
-
-
-def _make_room(output: Path, *, overwrite: bool) -> None:
-    """Labels are whole once TEACHER is there; what an interrupted run left is worth nothing."""
-    if (output / TEACHER).exists() and not overwrite:
-        raise ConfigError(f'{output} holds labels already; name another folder, or replace them with --overwrite.')
-    for name in (TEACHER, BOXES):
-        (output / name).unlink(missing_ok=True)
-    shutil.rmtree(output / MASKS, ignore_errors=True)
+        return None
+    return np.where(answer.confidence >= mask_from * 255, answer.mask, UNLABELLED).astype(np.uint8)
 
 
 def _parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
@@ -147,7 +131,7 @@ def _parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
     )
     parser.add_argument('--no-flip', action='store_true', help='do not look at the mirrored image, too')
     parser.add_argument('--score-floor', type=float, default=0.05, help='lowest score that is kept; default 0.05')
-    parser.add_argument('--mask-from', type=float, default=0.9, help='lowest probability of a pixel; default 0.9')
+    parser.add_argument('--mask-from', type=float, help='lowest probability of a pixel; default 0.9')
     parser.add_argument('--overwrite', action='store_true', help='replace labels that are there')
     return parser.parse_args(arguments)
 
@@ -156,15 +140,22 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """The command; returns the exit status."""
     options = _parse_arguments(arguments)
     try:
-        if not 0 <= options.mask_from <= 1:
-            raise ConfigError(f'--mask-from must lie in 0..1; got {options.mask_from}.')
         views = Views(sizes=tuple(options.sizes), flip=not options.no_flip, score_floor=options.score_floor)
         teacher = build_teacher(options.teacher, views)
-        images = require_folder(options.images, 'Images to label')
-        keep_apart(options.output, images, BOXES, MASKS, TEACHER)
-        with claim_folder(options.output):
-            _make_room(options.output, overwrite=options.overwrite)
-            count = label_images(teacher, images, options.output, views, mask_from=options.mask_from)
+        mask_from = _mask_from(options.mask_from, teacher)
+        if not options.images.is_dir():
+            raise ConfigError(f'--images {options.images} is no folder; name the one that the pictures lie in.')
+        keep_apart(options.output, options.images, BOXES, MASKS, TEACHER, UNFINISHED)
+        with claim_folder(options.output), StopRequest() as stop:
+            done = label_images(
+                teacher,
+                options.images,
+                options.output,
+                views,
+                mask_from=mask_from,
+                overwrite=options.overwrite,
+                stop=stop,
+            )
     except PerceptionError as error:
         print(f'pseudo_label: {error}', file=sys.stderr)
         return 1
@@ -172,10 +163,23 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f'pseudo_label: cannot write to {options.output}: {error}', file=sys.stderr)
         return 1
     except KeyboardInterrupt:
-        print('pseudo_label: stopped; labels are whole or not there, so begin again.', file=sys.stderr)
+        print('pseudo_label: stopped; the same command goes on from here.', file=sys.stderr)
         return 130
-    print(f'{teacher.title} labelled {count} images; the labels are in {options.output}')
+    print(f'{teacher.title} labelled {done.images} images; the labels are in {options.output}')
+    if done.damaged:
+        print(f'pseudo_label: {len(done.damaged)} pictures have no labels:', *done.damaged, sep='\n  ', file=sys.stderr)
+        return 1
     return 0
+
+
+def _mask_from(said: float | None, teacher: Teacher) -> float:
+    if said is None:
+        return 0.9
+    if not 0 <= said <= 1:
+        raise ConfigError(f'--mask-from must lie in 0..1; got {said}.')
+    if not teacher.segments:
+        raise ConfigError(f'--mask-from is of masks, and {teacher.title} gives none; leave it out.')
+    return said
 
 
 if __name__ == '__main__':

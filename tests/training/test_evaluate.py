@@ -10,6 +10,7 @@ import pytest
 
 from perception.metrics import Report
 from tests.training.data.drawn_layouts import draw_coco
+from tests.training.teachers.test_teachers import CELLS, SIZE, write_yolox
 from training.evaluate import main
 
 HW = (60, 100)
@@ -175,6 +176,17 @@ def test_a_teacher_is_scored_as_a_checkpoint_is(
     for more, message in (
         (['--teacher', str(tiny_checkpoint_path), '--checkpoint', str(tiny_checkpoint_path)], 'not both'),
         (['--flip'], '--sizes and --flip are of --teacher'),
+        (['--teacher', str(tiny_checkpoint_path), '--precision', 'bf16'], 'runs on the CPU in fp32'),
     ):
         assert main([*words, *more]) == 1
         assert message in capsys.readouterr().err
+
+
+def test_a_teacher_without_masks_is_scored_by_its_boxes(tmp_path: Path) -> None:
+    write_camvid(tmp_path / 'frames', 2)
+    teacher = write_yolox(tmp_path / 'yolox.onnx', np.zeros((CELLS, 85), np.float32))
+    words = ['--dataset', 'camvid', '--root', str(tmp_path / 'frames'), '--split', 'test', '--sizes', str(SIZE)]
+    assert main([*words, '--teacher', str(teacher), '--output', str(tmp_path / 'out')]) == 0
+    report = Report.load(tmp_path / 'out' / 'report.json')
+    assert report.segmentation.mean_iou is None
+    assert report.detection.mean_ap50 == 0

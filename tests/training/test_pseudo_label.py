@@ -16,9 +16,9 @@ from perception.interfaces import UNLABELLED, Detections
 from perception.labels import CITYSCAPES_11_3, load_label_space
 from training.configuration import DataConfig
 from training.data import build_dataset
-from training.data.taught import BOXES, MASKS, TEACHER, TaughtDataset, TeacherConfig
+from training.data.taught import BOXES, MASKS, TEACHER, UNFINISHED, TaughtDataset, TeacherConfig
 from training.preparation import open_dataset
-from training.pseudo_label import label_images, main
+from training.pseudo_label import Labelled, label_images, main
 from training.teachers import Answer, Views
 
 HW = (24, 32)
@@ -77,7 +77,7 @@ def label(tmp_path: Path) -> Callable[[Path], Path]:
     def labels_of(images: Path) -> Path:
         output = tmp_path / 'labels'
         output.mkdir()
-        assert label_images(DrawnTeacher(), images, output, Views(), show_progress=False) == 2
+        assert label_images(DrawnTeacher(), images, output, Views(), show_progress=False).images == 2
         return output
 
     return labels_of
@@ -192,6 +192,15 @@ def _remove_all(_: Path, labels: Path) -> None:
     (labels / BOXES).unlink()
 
 
+def _remove_record(_: Path, labels: Path) -> None:
+    (labels / TEACHER).unlink()
+
+
+def _leave_unfinished(_: Path, labels: Path) -> None:
+    (labels / TEACHER).unlink()
+    (labels / UNFINISHED).mkdir()
+
+
 @pytest.mark.parametrize(
     ('spoil', 'message'),
     [
@@ -203,6 +212,8 @@ def _remove_all(_: Path, labels: Path) -> None:
         (_cut_record, r'is not valid JSON'),
         (_remove_mask, r'has no labels for .*a/0 \(1 of 2 images'),
         (_remove_all, r'holds neither boxes\.json nor masks'),
+        (_remove_record, r'has no teacher\.json, so these are no labels of training\.pseudo_label'),
+        (_leave_unfinished, r'was not finished; go on with the same command'),
     ],
 )
 def test_labels_of_something_else_are_refused(
@@ -246,10 +257,10 @@ def test_the_command(
     assert sample.boxes is not None
     assert torch.isfinite(sample.boxes).all()
     assert main(words) == 1
-    assert 'holds labels already' in capsys.readouterr().err
+    assert 'holds boxes.json and masks and teacher.json already' in capsys.readouterr().err
     assert main([*words, '--overwrite']) == 0
     for more, message in (
-        (['--images', str(tmp_path / 'nowhere')], 'is missing'),
+        (['--images', str(tmp_path / 'nowhere')], 'is no folder'),
         (['--output', str(frames / 'train/labels')], 'lies in'),
         (['--images', str(tmp_path / 'out' / MASKS / 'a'), '--mask-from', '2'], '--mask-from must lie in 0..1'),
         (['--sizes', '100'], 'multiples of 32'),
@@ -274,3 +285,89 @@ def test_a_teacher_of_other_classes_is_refused(frames: Path, label: Callable[[Pa
     assert len(open_dataset(config, CITYSCAPES_11_3)) == 2
     with pytest.raises(ConfigError, match='camvid_11'):
         open_dataset(config, load_label_space('camvid_11'))
+
+
+class CountingTeacher(DrawnTeacher):
+    """Notes what it was shown, and stops after so many images."""
+
+    def __init__(self, stop_after: int = 99) -> None:
+        self.seen: list[int] = []
+        self.stop_after = stop_after
+
+    def __call__(self, image_rgb: np.ndarray) -> Answer:
+        if len(self.seen) == self.stop_after:
+            raise KeyboardInterrupt
+        self.seen.append(int(image_rgb[0, 0, 0]))
+        return super().__call__(image_rgb)
+
+
+def test_a_run_that_was_stopped_goes_on(frames: Path, tmp_path: Path, label: Callable[[Path], Path]) -> None:
+    whole, output = label(frames / 'train'), tmp_path / 'stopped'
+    output.mkdir()
+    with pytest.raises(KeyboardInterrupt):
+        label_images(CountingTeacher(stop_after=1), frames / 'train', output, Views(), show_progress=False)
+    assert not (output / TEACHER).exists()
+    with (output / UNFINISHED / 'images.jsonl').open('a') as lines:
+        lines.write('{"file_name": "b/0.p')  # the process was killed within a line
+    with pytest.raises(ConfigError, match='unfinished labels that were made otherwise'):
+        label_images(DrawnTeacher(), frames / 'train', output, Views(flip=False), show_progress=False)
+    teacher = CountingTeacher()
+    assert label_images(teacher, frames / 'train', output, Views(), show_progress=False) == Labelled(2, ())
+    assert len(teacher.seen) == 1, 'the first image was not looked at again'
+    for name in (BOXES, TEACHER, f'{MASKS}/a/0.png', f'{MASKS}/b/0.png'):
+        assert (output / name).read_bytes() == (whole / name).read_bytes()
+    assert not (output / UNFINISHED).exists()
+
+
+def test_files_of_the_user_stay(frames: Path, tmp_path: Path) -> None:
+    output = tmp_path / 'mine'
+    (output / MASKS / 'a').mkdir(parents=True)
+    (output / MASKS / 'a/0.png').write_text('mine')
+    with pytest.raises(ConfigError, match='holds masks already'):
+        label_images(DrawnTeacher(), frames / 'train', output, Views(), show_progress=False)
+    assert (output / MASKS / 'a/0.png').read_text() == 'mine'
+    # Also with --overwrite, until there is something to put in their place.
+    with pytest.raises(KeyboardInterrupt):
+        label_images(CountingTeacher(1), frames / 'train', output, Views(), overwrite=True, show_progress=False)
+    assert (output / MASKS / 'a/0.png').read_text() == 'mine'
+    label_images(DrawnTeacher(), frames / 'train', output, Views(), overwrite=True, show_progress=False)
+    assert (output / MASKS / 'a/0.png').read_bytes().startswith(b'\x89PNG')
+
+
+def test_a_broken_picture_costs_its_own_labels_alone(
+    frames: Path, tiny_checkpoint_path: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (frames / 'train' / 'a' / 'broken.png').write_text('no picture')
+    output = tmp_path / 'out'
+    words = ['--teacher', str(tiny_checkpoint_path), '--images', str(frames / 'train'), '--output', str(output)]
+    assert main(words) == 1
+    said = capsys.readouterr()
+    assert 'labelled 2 images' in said.out
+    assert '1 pictures have no labels' in said.err
+    assert 'broken.png cannot be decoded' in said.err
+    assert json.loads((output / TEACHER).read_text())['images'].keys() == {'a/0.png', 'b/0.png'}
+    shutil.rmtree(frames / 'train' / 'b')
+    (frames / 'train' / 'a' / '0.png').unlink()
+    assert main([*words, '--overwrite']) == 1
+    assert 'None of the 1 pictures' in capsys.readouterr().err
+    assert (output / TEACHER).exists()
+
+
+def test_what_a_teacher_cannot_add_is_told(
+    frames: Path, label: Callable[[Path], Path], caplog: pytest.LogCaptureFixture
+) -> None:
+    labels = label(frames / 'train')
+    config = DataConfig(name='camvid', root=str(frames), teacher=TeacherConfig(labels=str(labels)))
+    shutil.rmtree(labels / MASKS)
+    open_dataset(config, CITYSCAPES_11_3)
+    assert 'camvid-train is annotated with what its teacher' in caplog.text
+    caplog.clear()
+    change(labels / BOXES, lambda content: content['categories'][0].update(name='lorry'))
+    open_dataset(camvid(frames, teacher=TeacherConfig(labels=str(labels))), CITYSCAPES_11_3)
+    assert 'the categories lorry are none of our classes' in caplog.text
+    classes = {'lorry': 'car/truck/bus'}
+    taught = open_dataset(camvid(frames, teacher=TeacherConfig(labels=str(labels), classes=classes)), CITYSCAPES_11_3)
+    assert taught[0].boxes is not None
+    assert len(taught[0].boxes) == 1
+    with pytest.raises(ConfigError, match='0 <= ignore_from <= positive_from <= 1'):
+        camvid(frames, teacher=TeacherConfig(labels=str(labels), positive_from=0.1, ignore_from=0.4))

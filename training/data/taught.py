@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
@@ -21,7 +22,7 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor
 
-from perception.errors import ConfigError, DatasetError
+from perception.errors import ConfigError, DatasetError, list_names
 from perception.interfaces import UNLABELLED, LabelSpace
 from perception.labels import DEFAULT_LABELS, check_same_classes, parse_label_space
 from perception.truth import CocoAnnotations
@@ -31,7 +32,8 @@ from training.data.dataset import SceneDataset
 from training.data.files import require_file
 from training.data.sample import Sample
 
-BOXES, MASKS, TEACHER = 'boxes.json', 'masks', 'teacher.json'
+BOXES, MASKS, TEACHER, UNFINISHED = 'boxes.json', 'masks', 'teacher.json', 'unfinished'
+LOG = logging.getLogger(__name__)
 _T = TypeVar('_T')
 
 
@@ -42,14 +44,13 @@ class TeacherConfig:
     Attributes:
         labels: Folder that ``training.pseudo_label`` wrote, or a COCO JSON file with scores; ``~`` is the home folder.
         positive_from, ignore_from: Boxes with a score from the first on are objects, those between are ignored.
+        classes: Category name to the name of a detection class, for a JSON file with other categories than ours.
     """
 
     labels: str
     positive_from: float = 0.4
     ignore_from: float = 0.1
-
-    def __post_init__(self) -> None:
-        self.scores.check()
+    classes: dict[str, str] | None = None
 
     @property
     def scores(self) -> ScoreRange:
@@ -77,9 +78,11 @@ class TaughtDataset(SceneDataset):
         path = Path(config.labels).expanduser()
         folder = path if path.is_dir() else path.parent
         boxes = folder / BOXES if path.is_dir() else require_file(path, f'teacher of {base.name}', 'teacher.labels')
+        if path.is_dir() and not (path / TEACHER).is_file():
+            raise DatasetError(_without_record(path))
         self._provenance = _read_provenance(folder / TEACHER)
         self._check_labels()
-        self._boxes = CocoAnnotations(boxes, labels=base.labels, scores=config.scores) if boxes.is_file() else None
+        self._boxes = self._read_boxes(boxes) if boxes.is_file() else None
         self._masks = folder / MASKS if path.is_dir() and (folder / MASKS).is_dir() else None
         if self._boxes is None and self._masks is None:
             raise DatasetError(f'{path} holds neither {BOXES} nor {MASKS}/. Write them with training.pseudo_label.')
@@ -98,6 +101,32 @@ class TaughtDataset(SceneDataset):
         self._check_age()
         said = f'what is not annotated is from {teacher_title(config.labels)}'
         self.remark = '; '.join(filter(None, (base.remark, said)))
+        self._tell_if_idle()
+
+    def _read_boxes(self, path: Path) -> CocoAnnotations:
+        config = self._config
+        boxes = CocoAnnotations(path, classes=config.classes, labels=self.labels, scores=config.scores)
+        if boxes.left_out:
+            LOG.warning(
+                '%s: the categories %s are none of our classes, and their objects count as background. If they '
+                'are, say so with classes in teacher.',
+                path,
+                list_names(boxes.left_out),
+            )
+        return boxes
+
+    def _tell_if_idle(self) -> None:
+        """A teacher of a data set that has its labels already may be a mistake; the first image speaks for all."""
+        if not len(self):
+            return
+        first = self._base[0]
+        if (first.boxes is not None or self._boxes is None) and (first.mask is not None or self._masks is None):
+            LOG.warning(
+                '%s is annotated with what its teacher %s gives, and keeps its own. Leave teacher out, or its own '
+                'annotation, such as the weak boxes of CamVid with the option boxes: none.',
+                self.name,
+                self._config.labels,
+            )
 
     def _match(self, labels: Mapping[str, _T], *, suffix: bool = True) -> list[_T | None]:
         """The labels of each image: those whose path ends the image's path.
@@ -180,7 +209,9 @@ class TaughtDataset(SceneDataset):
     def fingerprint(self) -> str:
         digest = hashlib.sha256(self._base.fingerprint().encode())
         digest.update(Path(__file__).read_bytes())
-        digest.update(json.dumps([self._boxes.sha256 if self._boxes else '', self._config.scores]).encode())
+        config = self._config
+        settings = [self._boxes.sha256 if self._boxes else '', config.scores, config.classes]
+        digest.update(json.dumps(settings).encode())
         for file in self._mask_files:
             digest.update(b'' if file is None else hashlib.sha256(file.read_bytes()).digest())
         return digest.hexdigest()
@@ -197,6 +228,16 @@ def _ends(path: Path) -> Sequence[str]:
     """The path, then without its first folder and so on: what labels may call an image, the most telling first."""
     parts = PurePosixPath(path.as_posix()).parts[1:]
     return ['/'.join(parts[place:]) for place in range(len(parts))]
+
+
+def _without_record(folder: Path) -> str:
+    """Why a folder without TEACHER is refused."""
+    if (folder / UNFINISHED).is_dir():
+        return f'The labelling in {folder} was not finished; go on with the same command of training.pseudo_label.'
+    return (
+        f'{folder} has no {TEACHER}, so these are no labels of training.pseudo_label. Boxes from elsewhere are named '
+        'by their JSON file.'
+    )
 
 
 def _read_provenance(path: Path) -> Mapping[str, Any]:

@@ -242,8 +242,8 @@ def _choose_classes(
     """Our class by the name of each category that is used."""
     ours = [label.name for label in labels.detection]
     option = (
-        'Say with the option classes (--truth-classes, or make-bag --classes) which categories are which of our '
-        f'classes, for example {{"{present[0] if present else "van"}": "{ours[0]}"}}; ours are {", ".join(ours)}.'
+        'Say with classes (of a data set or teacher, --truth-classes, make-bag --classes) which are which of '
+        f'our classes, for example {{"{present[0] if present else "van"}": "{ours[0]}"}}; ours are {", ".join(ours)}.'
     )
     if classes is None:
         known = usual_categories(labels)

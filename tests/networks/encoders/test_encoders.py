@@ -196,3 +196,10 @@ def test_depthwise_convolutions_stay_in_32_bit_under_autocast(stride: int) -> No
         found = layer(maps.bfloat16())
     assert found.dtype == torch.float32
     torch.testing.assert_close(found, layer(maps.bfloat16().float()))
+
+
+def test_nothing_is_downloaded_for_an_encoder_that_does_not_fit(network: PerceptionNetwork) -> None:
+    for other in (network, build_network('interdependent_small', CITYSCAPES_11_3)):
+        with pytest.raises(ConfigError, match="takes no ResNet-50, which is what 'torchvision' stands for"):
+            load_imagenet_weights(other, 'torchvision')
+    assert build_network('interdependent', CITYSCAPES_11_3).encoder.takes_resnet50

@@ -17,6 +17,9 @@ from perception.networks.encoders.encoder import Copy, Encoder, EncoderFeatures,
 from perception.networks.encoders.resnet_weights import Counterpart, SummedNorms, plan_copies
 from perception.networks.layers import conv_norm
 
+RESNET50_WIDTHS = 64, (256, 512, 1024, 2048), (64, 128, 256, 512)
+"""Of the stem, of the blocks, and inside their units: the published ones."""
+
 
 class PreActivationUnit(nn.Module):
     """1x1, 3x3, 1x1, each after batch norm and ReLU, added to the shortcut.
@@ -144,6 +147,7 @@ class AdapNet(Encoder):
         super().__init__()
         widths, mids, dilations = block_widths, block_mid_widths, unit_dilations
         self.widths = EncoderWidths(widths[0], widths[1], widths[3])
+        self.takes_resnet50 = (stem_width, block_widths, block_mid_widths) == RESNET50_WIDTHS
         self.input_norm = nn.BatchNorm2d(3) if input_norm else nn.Identity()
         self.stem = conv_norm(3, stem_width, 7, stride=2, activation=nn.ReLU(True))
         self.pool = nn.MaxPool2d(3, stride=2, padding=1)

@@ -64,9 +64,11 @@ class Encoder(nn.Module):
 
     Attributes:
         widths: Channels of the maps.
+        takes_resnet50: Whether an ordinary ResNet-50's weights fit it.
     """
 
     widths: EncoderWidths
+    takes_resnet50: bool = False
 
     def forward(self, images: Tensor) -> EncoderFeatures:
         """(B, 3, H, W) normalised, sides multiples of 16 -> EncoderFeatures."""

@@ -49,6 +49,11 @@ def load_imagenet_weights(network: PerceptionNetwork, source: str | Path) -> Ima
     encoder = network.encoder
     if not isinstance(encoder, Encoder):
         raise ConfigError(f'Network {network.name!r} has no encoder that takes ImageNet weights; start it without.')
+    if source == 'torchvision' and not encoder.takes_resnet50:
+        raise ConfigError(
+            f"The encoder of {network.name!r} takes no ResNet-50, which is what 'torchvision' stands for. Give "
+            'the file of weights of its own architecture.'
+        )
     weights = WeightSource(read_classifier(source), str(source))
     copies = list(encoder.imagenet_copies(weights))
     with torch.no_grad():

@@ -9,6 +9,7 @@ Shape letters: B images in a batch, D channels.
 from __future__ import annotations
 
 import re
+import warnings
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
@@ -57,8 +58,8 @@ class TimmEncoder(Encoder):
             return load_timm(self.name).create_model(self.name, features_only=True, output_stride=16, **options)
         except (RuntimeError, TypeError, ValueError, NotImplementedError, AssertionError, AttributeError) as error:
             raise ConfigError(
-                f'encoder: {self.name} of timm cannot be had at output stride 16 ({error}). Take a convolutional one, '
-                'such as resnet18 or mobilenetv3_large_100.'
+                f'encoder: {self.name} of timm cannot be had at output stride 16 '
+                f'({error or type(error).__name__}). Take another, such as resnet18 or mobilenetv3_large_100.'
             ) from error
 
     def forward(self, images: Tensor) -> EncoderFeatures:
@@ -83,7 +84,9 @@ def load_timm(name: str) -> ModuleType:
         MissingDependencyError: If timm is not installed.
     """
     try:
-        import timm
+        with warnings.catch_warnings():
+            warnings.simplefilter('ignore', FutureWarning)  # what it says of its own code
+            import timm
     except ImportError as error:
         raise MissingDependencyError(
             f'encoder: {name!r} is one of timm, which is not installed: pip install timm. Without it there are '
