@@ -188,7 +188,7 @@ def test_a_table_that_does_not_fit_says_which_option_to_give(file: Path) -> None
         DatasetError, match=r'categories van, walker, and no usual one among them\. .*--truth-classes.*\{"van": "car'
     ):
         CocoAnnotations(file)
-    with pytest.raises(ConfigError, match=r"has no category 'truck': known are van, walker\. Say with the option"):
+    with pytest.raises(ConfigError, match=r"has no category 'truck': known are van, walker\. Say with classes"):
         CocoAnnotations(file, classes={'truck': 'car/truck/bus'})
     assert list(CocoAnnotations(file, classes={'van': 'car/truck/bus'}).classes) == ['van']
 
