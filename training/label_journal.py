@@ -90,7 +90,7 @@ class LabelJournal:
             'file_name': name,
             'sha256': digest,
             'image_hw': image_hw,
-            'boxes': np.round(detections.boxes_xyxy, 2).astype(float).round(2).tolist(),
+            'boxes': detections.boxes_xyxy.astype(float).round(2).tolist(),
             'scores': detections.scores.astype(float).round(4).tolist(),
             'labels': detections.labels.tolist(),
         }

@@ -203,3 +203,14 @@ def test_nothing_is_downloaded_for_an_encoder_that_does_not_fit(network: Percept
         with pytest.raises(ConfigError, match="takes no ResNet-50, which is what 'torchvision' stands for"):
             load_imagenet_weights(other, 'torchvision')
     assert build_network('interdependent', CITYSCAPES_11_3).encoder.takes_resnet50
+
+
+def test_a_model_that_says_nothing_of_its_refusal_is_still_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    timm = pytest.importorskip('timm')
+
+    def refuse(*_: object, **__: object) -> None:
+        raise AssertionError
+
+    monkeypatch.setattr(timm, 'create_model', refuse)
+    with pytest.raises(ConfigError, match=r'resnet18 of timm cannot be had at output stride 16 \(AssertionError\)'):
+        build_encoder('resnet18')

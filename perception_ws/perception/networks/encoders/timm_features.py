@@ -59,7 +59,7 @@ class TimmEncoder(Encoder):
         except (RuntimeError, TypeError, ValueError, NotImplementedError, AssertionError, AttributeError) as error:
             raise ConfigError(
                 f'encoder: {self.name} of timm cannot be had at output stride 16 '
-                f'({error or type(error).__name__}). Take another, such as resnet18 or mobilenetv3_large_100.'
+                f'({str(error) or type(error).__name__}). Take another, such as resnet18 or mobilenetv3_large_100.'
             ) from error
 
     def forward(self, images: Tensor) -> EncoderFeatures:
