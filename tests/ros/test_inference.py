@@ -169,17 +169,15 @@ def test_diagnostics_go_on_while_the_node_configures(
         assert user.change_state(Transition.TRANSITION_DEACTIVATE)
         assert user.change_state(Transition.TRANSITION_CLEANUP)
         flag.unlink()
-        client = user.node.create_client(ChangeState, 'camera_node/change_state')
-        user.wait_until(client.service_is_ready, 'the service')
-        request = ChangeState.Request(transition=Transition(id=Transition.TRANSITION_CONFIGURE))
-        answer = client.call_async(request)
-        for _ in range(2):  # the executor is at it
-            user.diagnostics(lambda values: values['lifecycle_state'] == 'configuring')
-        assert not answer.done()
-        flag.touch()
-        user.wait_until(answer.done, 'the node to be configured')
+        with user.service(ChangeState, 'camera_node/change_state') as client:
+            request = ChangeState.Request(transition=Transition(id=Transition.TRANSITION_CONFIGURE))
+            answer = client.call_async(request)
+            for _ in range(2):  # the executor is at it
+                user.diagnostics(lambda values: values['lifecycle_state'] == 'configuring')
+            assert not answer.done()
+            flag.touch()
+            user.wait_until(answer.done, 'the node to be configured')
         user.diagnostics(lambda values: values['lifecycle_state'] == 'inactive')
-        user.node.destroy_client(client)
 
 
 HANGING = """

@@ -2,7 +2,8 @@
 
 import time
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -19,6 +20,7 @@ RELIABLE = QoSProfile(depth=50, reliability=ReliabilityPolicy.RELIABLE)
 LATCHED = QoSProfile(depth=1, reliability=ReliabilityPolicy.RELIABLE, durability=DurabilityPolicy.TRANSIENT_LOCAL)
 TIMEOUT_S = 60.0
 SEND_AGAIN_S = 15.0
+ASK_AGAIN_S = 5.0
 TOPICS = {
     'detections': (Detection2DArray, RELIABLE),
     'segmentation/mask': (Image, RELIABLE),
@@ -122,15 +124,42 @@ class UserNode:
         detections, mask = self.wait_until(answers, 'both answers')
         return detections, mask
 
-    def call(self, service_type: Any, name: str, request: Any) -> Any:
+    @contextmanager
+    def service(self, service_type: Any, name: str) -> Iterator[Any]:
+        """A client whose requests and answers both arrive.
+
+        That a service is ready tells that we have discovered it, not that it has discovered us: a request or its
+        answer is lost until then. Discovery keeps its order, so the node knows this client once it has answered one
+        that was made later; asking for the state changes nothing and may be repeated.
+        """
         client = self.node.create_client(service_type, name)
+        later = self.node.create_client(GetState, 'camera_node/get_state')
         try:
             self.wait_until(client.service_is_ready, f'service {name}')
-            future = client.call_async(request)
-            self.wait_until(future.done, f'an answer of {name}')
-            return future.result()
+            self._state_once_answered(later)
+            yield client
         finally:
+            self.node.destroy_client(later)
             self.node.destroy_client(client)
+
+    def _state_once_answered(self, client: Any) -> str:
+        self.wait_until(client.service_is_ready, 'the state to be served')
+        asked_at, answers = float('-inf'), []
+
+        def answered() -> str:
+            nonlocal asked_at
+            if time.monotonic() - asked_at > ASK_AGAIN_S:
+                answers.append(client.call_async(GetState.Request()))
+                asked_at = time.monotonic()
+            return next((answer.result().current_state.label for answer in answers if answer.done()), '')
+
+        return self.wait_until(answered, 'an answer of camera_node/get_state')
+
+    def call(self, service_type: Any, name: str, request: Any) -> Any:
+        with self.service(service_type, name) as client:
+            answer = client.call_async(request)
+            self.wait_until(answer.done, f'an answer of {name}')
+            return answer.result()
 
     def change_state(self, transition_id: int) -> bool:
         request = ChangeState.Request()
