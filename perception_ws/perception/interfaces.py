@@ -110,6 +110,7 @@ class PerceptionNetwork(nn.Module):
         divisor: Both input sides must be multiples of it.
         class_activation: How class_logits become probabilities.
         encoder, decoder, mask_head, detection_head: The parts that phases train and parameter tables list.
+        bottleneck: Where there is one, the part between encoder and decoder, of both tasks.
     """
 
     name: str

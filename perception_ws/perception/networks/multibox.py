@@ -22,6 +22,7 @@ import torch
 from torch import Tensor, nn
 
 from perception.boxes import SSD_VARIANCES, decode_ssd
+from perception.errors import ConfigError
 from perception.networks.anchors import grid_cells
 from perception.networks.predictions import Predictions
 
@@ -41,7 +42,15 @@ def prior_scales(levels: int, *, smallest: float, least: float, largest: float) 
 
     Returns:
         L + 1 scales; the last only bounds the last level.
+
+    Raises:
+        ConfigError: If there are fewer levels, or the scales do not grow.
     """
+    if levels < 3 or not 0 < smallest <= least < largest:
+        raise ConfigError(
+            f'Prior boxes need 3 levels or more, and scales that grow from one to the next; got {levels} levels and '
+            f'{smallest}, {least}, {largest} for the first, the second and the last.'
+        )
     step = (largest - least) / (levels - 2)
     return (smallest, *(least + step * level for level in range(levels)))
 
