@@ -22,6 +22,7 @@ import torch
 from torch import Tensor, nn
 
 from perception.boxes import SSD_VARIANCES, decode_ssd
+from perception.interfaces import Suppression
 from perception.networks.anchors import grid_cells
 from perception.networks.predictions import Predictions
 
@@ -30,6 +31,15 @@ Shapes = tuple[tuple[float, float], ...]
 
 ASPECTS = (2.0, 1 / 2, 3.0, 1 / 3)
 """Width over height of the priors that are no squares."""
+
+SSD_SUPPRESSION = Suppression(
+    nms_threshold=0.45,
+    max_candidates=0,
+    max_candidates_per_class=400,
+    max_detections_per_class=50,
+    max_detections=200,
+)
+"""BlitzNet's, section 3.5: of each class the 400 best enter and 50 are kept, of all 200; the IoU is SSD's."""
 
 
 def prior_scales(levels: int, *, smallest: float, least: float, largest: float) -> tuple[float, ...]:
