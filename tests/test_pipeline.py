@@ -14,7 +14,15 @@ from perception.bag.reader import read_frames
 from perception.checkpoint import UNTRAINED, Checkpoint, resolve_checkpoint
 from perception.errors import ConfigError, ShapeError
 from perception.image import prepare_image
-from perception.interfaces import Detections, InputSpec, NetworkOutput, PerceptionNetwork, PixelOrder, SceneResult
+from perception.interfaces import (
+    Detections,
+    InputSpec,
+    NetworkOutput,
+    PerceptionNetwork,
+    PixelOrder,
+    SceneResult,
+    Suppression,
+)
 from perception.labels import CITYSCAPES_11_3
 from perception.networks import NETWORKS, build_network
 from perception.pipeline import Perceiver
@@ -243,6 +251,19 @@ def test_config_can_be_replaced_at_run_time(perceiver: Perceiver) -> None:
     assert few.scores.tolist() == [score for score in every.scores.tolist() if score >= threshold]
     assert one.scores.tolist() == every.scores[:1].tolist()
     assert len(perceiver(image).detections) == len(every)
+
+
+def test_a_network_suppresses_as_its_paper_does_until_the_config_says_otherwise() -> None:
+    network = ColorNetwork('stretch')
+    image = np.zeros((60, 90, 3), np.uint8)
+    image[10:30, 20:50] = [224, 0, 0]
+    perceiver = Perceiver(checkpoint_of(network), device='cpu', config=PostprocessConfig(score_threshold=0.01))
+    assert perceiver(image).detections.labels.tolist() == [0, 1, 2]
+    network.suppression = Suppression(max_detections=2)
+    perceiver = Perceiver(checkpoint_of(network), device='cpu', config=perceiver.config)
+    assert perceiver(image).detections.labels.tolist() == [0, 1]
+    perceiver.config = replace(perceiver.config, max_detections=3)
+    assert perceiver(image).detections.labels.tolist() == [0, 1, 2]
 
 
 def test_perceiver_says_what_it_runs(perceiver: Perceiver) -> None:

@@ -1,6 +1,7 @@
 """Detections and masks against slow oracles in plain Python."""
 
 import math
+from dataclasses import replace
 from typing import Literal
 
 import numpy as np
@@ -10,7 +11,8 @@ from torch import Tensor
 
 from perception.errors import ConfigError, NotFiniteError
 from perception.image import FrameGeometry, plan_geometry
-from perception.interfaces import UNLABELLED, Detections, InputSpec, NetworkOutput
+from perception.interfaces import UNLABELLED, Detections, InputSpec, NetworkOutput, Suppression
+from perception.networks.multibox import SSD_SUPPRESSION
 from perception.postprocess import PostprocessConfig, postprocess
 
 Activation = Literal['sigmoid', 'softmax']
@@ -63,8 +65,15 @@ def iou(one: list[float], other: list[float]) -> float:
     return shared / (sum(areas) - shared)
 
 
-def oracle(output: NetworkOutput, index: int, config: PostprocessConfig, activation: Activation) -> Found:
+def oracle(
+    output: NetworkOutput,
+    index: int,
+    config: PostprocessConfig,
+    activation: Activation,
+    own: Suppression = Suppression(),  # noqa: B008 - frozen
+) -> Found:
     """(score, label, box) of image ``index``, best first."""
+    limits = config.suppression(own)
     candidates: Found = []
     for box, objectness, logits in zip(
         output.boxes[index].tolist(),
@@ -74,13 +83,28 @@ def oracle(output: NetworkOutput, index: int, config: PostprocessConfig, activat
     ):
         classes = softmax(logits) if activation == 'softmax' else [sigmoid(logit) for logit in logits]
         candidates += [(sigmoid(objectness) * share, label, box) for label, share in enumerate(classes)]
-    candidates = sorted(candidates, key=lambda candidate: -candidate[0])[: config.max_candidates]
+    candidates.sort(key=lambda candidate: -candidate[0])
+    if limits.max_candidates_per_class:
+        entered: dict[int, int] = {}
+        best = []
+        for candidate in candidates:
+            label = candidate[1]
+            entered[label] = entered.get(label, 0) + 1
+            if entered[label] <= limits.max_candidates_per_class:
+                best.append(candidate)
+        candidates = best
     kept: Found = []
-    for score, label, box in candidates:
+    for score, label, box in candidates[: limits.max_candidates or None]:
         better = [other for _, kind, other in kept if kind == label]
-        if score >= config.score_threshold and all(iou(box, other) <= config.nms_threshold for other in better):
+        if score >= config.score_threshold and all(iou(box, other) <= limits.nms_threshold for other in better):
             kept.append((score, label, box))
-    return kept[: config.max_detections]
+    if limits.max_detections_per_class:
+        kept = [
+            found
+            for place, found in enumerate(kept)
+            if sum(other[1] == found[1] for other in kept[:place]) < limits.max_detections_per_class
+        ]
+    return kept[: limits.max_detections]
 
 
 def assert_same(found: Detections, expected: Found) -> None:
@@ -121,6 +145,48 @@ def test_detections_equal_the_oracle(config: PostprocessConfig, activation: Acti
         assert result.detections.boxes_xyxy.dtype == result.detections.scores.dtype == np.float32
         assert result.detections.labels.dtype == np.int64
         assert (np.diff(result.detections.scores) <= 0).all()
+
+
+@pytest.mark.parametrize('score_threshold', [0.01, 0.4])
+@pytest.mark.parametrize(
+    'own',
+    [
+        Suppression(max_candidates_per_class=30, max_candidates=0),
+        Suppression(max_candidates_per_class=30, max_candidates=70),
+        Suppression(max_candidates_per_class=1000),
+        Suppression(max_detections_per_class=4),
+        Suppression(max_detections_per_class=4, max_detections=9),
+        Suppression(nms_threshold=0.45, max_candidates_per_class=40, max_detections_per_class=5, max_detections=20),
+        SSD_SUPPRESSION,
+    ],
+    ids=['entering', 'entering twice', 'more than there are', 'kept', 'kept twice', 'scaled down', 'SSD'],
+)
+def test_limits_of_each_class_equal_the_oracle(own: Suppression, score_threshold: float) -> None:
+    output, config = draw_output(batch=2, anchors=250, kinds=5), PostprocessConfig(score_threshold=score_threshold)
+    results = postprocess(output, [IDENTITY] * 2, config, class_activation='softmax', suppression=own)
+    for index, result in enumerate(results):
+        expected = oracle(output, index, config, 'softmax', own)
+        assert_same(result.detections, expected)
+
+
+def test_the_ssd_line_lets_400_of_a_class_in_and_keeps_50_of_it_and_200_in_all() -> None:
+    output = draw_output(batch=1, anchors=3000, kinds=6)
+    shown = PostprocessConfig(score_threshold=0.0, nms_threshold=1.0)
+
+    def count(config: PostprocessConfig) -> list[int]:
+        found = postprocess(output, [IDENTITY], config, suppression=SSD_SUPPRESSION)[0].detections
+        return np.bincount(found.labels).tolist()
+
+    assert sum(count(shown)) == 200
+    assert count(replace(shown, max_detections=10_000)) == [50] * 6
+    assert count(replace(shown, max_detections=10_000, max_detections_per_class=0)) == [400] * 6
+
+
+def test_what_is_stated_takes_the_place_of_the_networks_own() -> None:
+    own = Suppression(nms_threshold=0.45, max_detections=7, max_detections_per_class=3)
+    assert PostprocessConfig().suppression(own) == own
+    stated = PostprocessConfig(nms_threshold=0.0, max_detections_per_class=0).suppression(own)
+    assert stated == Suppression(nms_threshold=0.0, max_detections=7, max_detections_per_class=0)
 
 
 def test_default_suppression_is_that_of_the_paper() -> None:
@@ -347,11 +413,22 @@ def test_thresholds_out_of_range_are_refused(name: str, value: float) -> None:
         PostprocessConfig(**{name: value})  # type: ignore[arg-type]
 
 
-@pytest.mark.parametrize('name', ['max_detections', 'max_candidates'])
-@pytest.mark.parametrize('value', [0, -1])
-def test_counts_out_of_range_are_refused(name: str, value: int) -> None:
-    with pytest.raises(ConfigError, match=f'{name} must be at least 1; got {value}'):
-        PostprocessConfig(**{name: value})
+@pytest.mark.parametrize(
+    ('name', 'value', 'least'),
+    [
+        ('max_detections', 0, 1),
+        ('max_detections', -1, 1),
+        ('max_candidates', -1, 0),
+        ('max_candidates_per_class', -1, 0),
+        ('max_detections_per_class', -1, 0),
+    ],
+)
+@pytest.mark.parametrize('kind', [PostprocessConfig, Suppression])
+def test_counts_out_of_range_are_refused(
+    kind: type[PostprocessConfig | Suppression], name: str, value: int, least: int
+) -> None:
+    with pytest.raises(ConfigError, match=f'{name} must be at least {least}.*; got {value}'):
+        kind(**{name: value})  # type: ignore[arg-type]
 
 
 def test_bounds_themselves_are_allowed() -> None:

@@ -13,6 +13,8 @@ from typing import Any, ClassVar, Literal, NamedTuple, Protocol
 import numpy as np
 from torch import Tensor, nn
 
+from perception.errors import ConfigError
+
 UNLABELLED = 255
 """Mask value of pixels without a class: ignored in losses and scores."""
 
@@ -68,6 +70,37 @@ class InputSpec:
     std_rgb: tuple[float, float, float] = (58.395, 57.12, 57.375)
 
 
+@dataclass(frozen=True, kw_only=True)
+class Suppression:
+    """How a network's overlapping candidates become objects. The defaults are the interdependent paper's.
+
+    Attributes:
+        nms_threshold: Boxes of one class that overlap more than this (IoU) are one object.
+        max_detections: At most so many objects per image.
+        max_candidates: At most so many (box, class) pairs of an image enter suppression, the best; 0: all.
+        max_candidates_per_class: The same for each class, before those of all are compared; 0: all.
+        max_detections_per_class: At most so many objects of a class per image; 0: no limit but that of all.
+
+    Raises:
+        ConfigError: If a value is out of range.
+    """
+
+    nms_threshold: float = 0.55
+    max_detections: int = 200
+    max_candidates: int = 1000
+    max_candidates_per_class: int = 0
+    max_detections_per_class: int = 0
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.nms_threshold <= 1:
+            raise ConfigError(f'nms_threshold must lie in 0..1; got {self.nms_threshold}.')
+        if self.max_detections < 1:
+            raise ConfigError(f'max_detections must be at least 1; got {self.max_detections}.')
+        for name in ('max_candidates', 'max_candidates_per_class', 'max_detections_per_class'):
+            if getattr(self, name) < 0:
+                raise ConfigError(f'{name} must be at least 0, which is no limit; got {getattr(self, name)}.')
+
+
 class NetworkOutput(NamedTuple):
     """What every network and every backend returns, in training and in evaluation.
 
@@ -109,6 +142,7 @@ class PerceptionNetwork(nn.Module):
         config: Its frozen configuration dataclass; together with ``labels`` and ``input_spec`` it rebuilds the network.
         divisor: Both input sides must be multiples of it.
         class_activation: How class_logits become probabilities.
+        suppression: How its candidates become objects, unless a user says otherwise.
         encoder, decoder, mask_head, detection_head: The parts that phases train and parameter tables list.
         bottleneck: Where there is one, the part between encoder and decoder, of both tasks.
     """
@@ -120,6 +154,7 @@ class PerceptionNetwork(nn.Module):
     input_spec: InputSpec
     divisor: int
     class_activation: Literal['sigmoid', 'softmax']
+    suppression: Suppression = Suppression()
     encoder: nn.Module
     decoder: nn.Module
     mask_head: nn.Module

@@ -44,6 +44,7 @@ class Perceiver:
         self.config = config or PostprocessConfig()
         self.input_spec = checkpoint.network.input_spec
         self._class_activation = checkpoint.network.class_activation
+        self._suppression = checkpoint.network.suppression
         self._backend = build_backend(backend, checkpoint.network, device=device, precision=precision)
 
     @property
@@ -88,6 +89,7 @@ class Perceiver:
             [geometry for _, geometry in prepared],
             self.config,
             class_activation=self._class_activation,
+            suppression=self._suppression,
             with_confidence=with_confidence,
         )
         share = 1000 / len(images)

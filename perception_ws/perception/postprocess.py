@@ -1,7 +1,7 @@
 """NetworkOutput -> what was seen, in pixels of the original image. The only post-processing; it serves all networks.
 
 Boxes: score = sigmoid(objectness) * class probability, the best candidates first (so that suppression stays cheap),
-then class-wise non-maximum suppression (interdependent paper, section 4.3: IoU 0.55) by torchvision.
+then class-wise non-maximum suppression by torchvision. How much overlaps and how many are kept, the network says.
 Masks: the best class per pixel at the network's size, then the 8-bit labels are enlarged. Enlarging logits instead
 would cost more than the network itself.
 
@@ -9,17 +9,18 @@ Shape letters: B images, A anchors, K detection classes, C segmentation classes,
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
 from typing import Literal
 
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from perception.boxes import class_wise_suppression
 from perception.errors import ConfigError, NotFiniteError
 from perception.image import FrameGeometry
-from perception.interfaces import UNLABELLED, Detections, NetworkOutput, SceneResult
+from perception.interfaces import UNLABELLED, Detections, NetworkOutput, SceneResult, Suppression
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,26 +29,29 @@ class PostprocessConfig:
 
     Attributes:
         score_threshold: Lowest score reported. 0.01 for average precision, higher for people who look.
-        nms_threshold: Boxes of one class that overlap more than this (IoU) are one object.
-        max_detections: At most so many per image.
-        max_candidates: At most so many (box, class) pairs enter suppression.
+        nms_threshold, max_detections, max_candidates, max_candidates_per_class, max_detections_per_class: In place of
+            the network's own, which are those of its ``suppression``; None leaves these.
 
     Raises:
         ConfigError: If a value is out of range.
     """
 
     score_threshold: float = 0.3
-    nms_threshold: float = 0.55
-    max_detections: int = 200
-    max_candidates: int = 1000
+    nms_threshold: float | None = None
+    max_detections: int | None = None
+    max_candidates: int | None = None
+    max_candidates_per_class: int | None = None
+    max_detections_per_class: int | None = None
 
     def __post_init__(self) -> None:
-        for name in ('score_threshold', 'nms_threshold'):
-            if not 0 <= getattr(self, name) <= 1:
-                raise ConfigError(f'{name} must lie in 0..1; got {getattr(self, name)}.')
-        for name in ('max_detections', 'max_candidates'):
-            if getattr(self, name) < 1:
-                raise ConfigError(f'{name} must be at least 1; got {getattr(self, name)}.')
+        if not 0 <= self.score_threshold <= 1:
+            raise ConfigError(f'score_threshold must lie in 0..1; got {self.score_threshold}.')
+        self.suppression(Suppression())
+
+    def suppression(self, own: Suppression) -> Suppression:
+        """That of a network, with what is stated here in its place."""
+        stated = {field.name: getattr(self, field.name) for field in fields(own)}
+        return replace(own, **{name: value for name, value in stated.items() if value is not None})
 
 
 def postprocess(
@@ -56,13 +60,14 @@ def postprocess(
     config: PostprocessConfig,
     *,
     class_activation: Literal['sigmoid', 'softmax'] = 'sigmoid',
+    suppression: Suppression = Suppression(),  # noqa: B008 - frozen
     with_confidence: bool = False,
 ) -> list[SceneResult]:
     """Turn the output for B images into B results.
 
     Args:
         frames: How each image was laid into the network input.
-        class_activation: The network's field of that name.
+        class_activation, suppression: The network's fields of these names.
         with_confidence: Also the probability of the best class per pixel, as 8 bits.
 
     Raises:
@@ -73,9 +78,10 @@ def postprocess(
     _check_finite('boxes', output.boxes.float().sum())
     scores = _class_scores(output, class_activation)
     masks, confidences = _masks(output.mask_logits.float(), with_confidence)
+    limits = config.suppression(suppression)
     return [
         SceneResult(
-            detections=_detections(output.boxes[index], scores[index], geometry, config),
+            detections=_detections(output.boxes[index], scores[index], geometry, config.score_threshold, limits),
             mask=geometry.mask_to_original(masks[index]),
             confidence=None if confidences is None else geometry.mask_to_original(confidences[index]),
         )
@@ -106,15 +112,19 @@ def _class_scores(output: NetworkOutput, class_activation: str) -> Tensor:
     return output.objectness.float().sigmoid().unsqueeze(-1) * classes
 
 
-def _detections(boxes: Tensor, scores: Tensor, geometry: FrameGeometry, config: PostprocessConfig) -> Detections:
+def _detections(
+    boxes: Tensor, scores: Tensor, geometry: FrameGeometry, score_threshold: float, limits: Suppression
+) -> Detections:
     """Select from (A, 4) boxes with (A, K) scores; a box may be reported for several classes."""
     classes = scores.shape[1]
-    candidates, order = scores.flatten().topk(min(config.max_candidates, scores.numel()))
-    order = order[candidates >= config.score_threshold]
+    order = _candidates(scores, score_threshold, limits)
     anchors, labels = order // classes, order % classes
     candidate_boxes, candidate_scores = boxes.float()[anchors], scores.flatten()[order]
-    kept = class_wise_suppression(candidate_boxes, candidate_scores, labels, config.nms_threshold)
-    kept = kept[: config.max_detections]
+    kept = class_wise_suppression(candidate_boxes, candidate_scores, labels, limits.nms_threshold)
+    if limits.max_detections_per_class:
+        of_class = F.one_hot(labels[kept], classes).cumsum(dim=0)  # (N, K), those of each class so far
+        kept = kept[of_class.gather(1, labels[kept, None])[:, 0] <= limits.max_detections_per_class]
+    kept = kept[: limits.max_detections]
     boxes_xyxy = geometry.boxes_to_original(candidate_boxes[kept].cpu().numpy())
     # A box that lies wholly in a letterbox border, or beside the image, has nothing left to show.
     visible = (boxes_xyxy[:, 2] > boxes_xyxy[:, 0]) & (boxes_xyxy[:, 3] > boxes_xyxy[:, 1])
@@ -123,6 +133,20 @@ def _detections(boxes: Tensor, scores: Tensor, geometry: FrameGeometry, config: 
         scores=candidate_scores[kept].cpu().numpy()[visible],
         labels=labels[kept].cpu().numpy()[visible],
     )
+
+
+def _candidates(scores: Tensor, score_threshold: float, limits: Suppression) -> Tensor:
+    """Places of the (box, class) pairs that enter suppression, among the A * K of (A, K) scores, best first."""
+    ranked, places = scores.flatten(), None
+    per_class = limits.max_candidates_per_class
+    if 0 < per_class < len(scores):
+        best, rows = scores.t().contiguous().topk(per_class, dim=1)  # (K, per_class)
+        ranked = best.flatten()
+        places = (rows * scores.shape[1] + torch.arange(scores.shape[1], device=rows.device)[:, None]).flatten()
+    most = min(limits.max_candidates or len(ranked), len(ranked))
+    candidates, order = ranked.topk(most)
+    order = order[candidates >= score_threshold]
+    return order if places is None else places[order]
 
 
 def _check_finite(name: str, total: Tensor) -> None:

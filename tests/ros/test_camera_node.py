@@ -247,7 +247,7 @@ def test_thresholds_change_at_run_time(user: UserNode, node: NodeProcess) -> Non
         ('score_threshold', 1.5, 'range'),
         ('class_id_format', 'colour', 'must be one of id, name'),
         ('device', 'cpu', 'read-only'),
-        ('max_detections', 0, 'range'),
+        ('max_detections', -1, 'range'),
     ],
 )
 def test_wrong_values_are_refused_with_the_reason(

@@ -68,9 +68,13 @@ class CheckpointTeacher:
             return self._network(images), geometry
 
     def _boxes(self, output: NetworkOutput, geometry: FrameGeometry) -> list[Detections]:
-        activation = self._network.class_activation
-        count = len(output.boxes)
-        results = postprocess(output, [geometry] * count, self._config, class_activation=activation)
+        results = postprocess(
+            output,
+            [geometry] * len(output.boxes),
+            self._config,
+            class_activation=self._network.class_activation,
+            suppression=self._network.suppression,
+        )
         straight, *mirrored = [result.detections for result in results]
         width = geometry.original_hw[1]
         return [

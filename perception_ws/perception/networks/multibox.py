@@ -23,6 +23,7 @@ from torch import Tensor, nn
 
 from perception.boxes import SSD_VARIANCES, decode_ssd
 from perception.errors import ConfigError
+from perception.interfaces import Suppression
 from perception.networks.anchors import grid_cells
 from perception.networks.predictions import Predictions
 
@@ -31,6 +32,18 @@ Shapes = tuple[tuple[float, float], ...]
 
 ASPECTS = (2.0, 1 / 2, 3.0, 1 / 3)
 """Width over height of the priors that are no squares."""
+
+SSD_SUPPRESSION = Suppression(
+    nms_threshold=0.45,
+    max_candidates=0,
+    max_candidates_per_class=400,
+    max_detections_per_class=50,
+    max_detections=200,
+)
+"""BlitzNet's, section 3.5: of each class the 400 best enter and 50 are kept, of all 200; the IoU is SSD's."""
+
+INITIAL_VARIANCE = 0.1
+"""Of a prediction layer's outputs in the beginning, for inputs of variance 1."""
 
 
 def prior_scales(levels: int, *, smallest: float, least: float, largest: float) -> tuple[float, ...]:
@@ -152,6 +165,13 @@ class MultiBoxHead(nn.Module):
             nn.Conv2d(width, (1 + classes) * len(own), kernel, padding=kernel // 2)
             for width, own in zip(in_widths, shapes, strict=True)
         )
+
+    def initialize_predictions(self) -> None:
+        """Weak, as in BlitzNet's code: at first no class is far from the others, and no box from its prior."""
+        for layer in (*self.locate, *self.classify):
+            assert isinstance(layer, nn.Conv2d)
+            nn.init.normal_(layer.weight, std=math.sqrt(INITIAL_VARIANCE / layer.weight[0].numel()))
+            nn.init.zeros_(layer.bias)
 
     def layout(self, image_hw: tuple[int, int], levels_hw: Sequence[tuple[int, int]]) -> PriorLayout:
         """Where the predictions for levels of such sizes sit."""

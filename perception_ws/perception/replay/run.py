@@ -174,7 +174,10 @@ def describe_settings(
         'backend': backend,
         'precision': precision,
         'threads a frame': 1 if device.startswith('cpu') and options.workers != 1 else 'all',
-        'post-processing': vars(config),
+        'post-processing': {
+            'score_threshold': config.score_threshold,
+            **vars(config.suppression(checkpoint.network.suppression)),
+        },
         'score threshold of pictures and agreement': options.score_threshold,
         'versions': versions(),
     }

@@ -12,6 +12,7 @@ from rclpy.parameter import Parameter
 
 from perception.backends import BACKENDS
 from perception.backends.eager import PRECISIONS
+from perception.interfaces import Suppression
 from perception.postprocess import PostprocessConfig
 from perception.ros.findings import Limits
 from perception.ros.qos import QOS_CHOICES
@@ -116,12 +117,16 @@ PARAMETERS = (
     ),
     ParameterSpec(
         name='nms_threshold',
-        default=0.55,
-        value_range=(0, 1),
-        description='Boxes of one class that overlap more (IoU) are one object.',
+        default=-1.0,
+        value_range=(-1, 1),
+        description='Boxes of one class that overlap more (IoU) are one object; below 0: as the network has it, '
+        f'{Suppression.nms_threshold} unless its paper says otherwise.',
     ),
     ParameterSpec(
-        name='max_detections', default=200, value_range=(1, 1000), description='At most so many detections per frame.'
+        name='max_detections',
+        default=0,
+        value_range=(0, 1000),
+        description=f'At most so many detections per frame; 0: as the network has it, {Suppression.max_detections}.',
     ),
     ParameterSpec(
         name='max_image_age_ms',
@@ -205,8 +210,14 @@ def declare_parameters(node: Node) -> None:
 
 def postprocess_config(node: Node) -> PostprocessConfig:
     """Which detections a node is to report."""
-    names = ('score_threshold', 'nms_threshold', 'max_detections')
-    return PostprocessConfig(**{name: node.get_parameter(name).value for name in names})
+    score_threshold, nms_threshold, max_detections = (
+        node.get_parameter(name).value for name in ('score_threshold', 'nms_threshold', 'max_detections')
+    )
+    return PostprocessConfig(
+        score_threshold=score_threshold,
+        nms_threshold=None if nms_threshold < 0 else nms_threshold,
+        max_detections=max_detections or None,
+    )
 
 
 def camera_settings(node: Node) -> CameraSettings:
