@@ -46,7 +46,7 @@ INITIAL_VARIANCE = 0.1
 """Of a prediction layer's outputs in the beginning, for inputs of variance 1."""
 
 
-def prior_scales(levels: int, *, smallest: float, least: float, largest: float) -> tuple[float, ...]:
+def prior_scales(levels: int, smallest: float, least: float, largest: float) -> tuple[float, ...]:
     """Sides of the square priors: the finest level's, then even steps from ``least`` to ``largest``, and one beyond.
 
     Args:
