@@ -22,26 +22,8 @@ from perception.checkpoint import load_checkpoint, resolve_checkpoint, save_chec
 from perception.errors import CheckpointError
 from perception.interfaces import InputSpec, LabelClass, LabelSpace, PerceptionNetwork
 from perception.labels import CITYSCAPES_11_3
-from perception.networks import NETWORKS, build_network
-from perception.networks.interdependent import InterdependentConfig
-
-SMALLEST: dict[type, dict[str, Any]] = {
-    InterdependentConfig: {
-        'stem_width': 8,
-        'unit_dilations': [[[1]], [[1, 2]], [[1], [1, 2]], [[2, 4]]],
-        'trident_units': 1,
-        'block_widths': [8, 8, 8, 8],
-        'block_mid_widths': [4, 4, 4, 4],
-        'bottleneck_width': 8,
-        'bottleneck_mid_width': 4,
-        'decoder_width': 8,
-        'skip_width': 4,
-        'detector_widths': [8, 8, 8],
-        'trident_mid_width': 4,
-        'anchors_wh': [[1.1, 2.0], [3.0, 4.3], [50.1, 60.7]],
-    },
-}
-"""Overrides that make a network of that configuration quick to write; others are tested as they are."""
+from perception.networks import NETWORKS, build_network, resolve_input_spec
+from tests.small_networks import SMALLEST
 
 LABELS = LabelSpace(
     name='käse & co',
@@ -64,7 +46,7 @@ def one_thread() -> Iterator[None]:
 def draw_network(name: str, seed: int = 1) -> PerceptionNetwork:
     """A network whose every parameter and statistic has a value that no constructor gives."""
     torch.manual_seed(seed)
-    network = build_network(name, LABELS, SMALLEST.get(type(NETWORKS[name].config)), SPEC)
+    network = build_network(name, LABELS, SMALLEST.get(NETWORKS[name].network.family), SPEC)
     for tensor in network.state_dict().values():
         if tensor.is_floating_point():
             tensor.add_(torch.rand_like(tensor) / 10)
@@ -507,7 +489,7 @@ def test_a_network_name_gives_random_weights(name: str) -> None:
     assert resolved.title == f'{name}@untrained'
     assert resolved.path is None
     assert resolved.network.labels == CITYSCAPES_11_3
-    assert resolved.network.input_spec == NETWORKS[name].input_spec
+    assert resolved.network.input_spec == resolve_input_spec(name)
     assert not resolved.network.training
 
 

@@ -29,6 +29,7 @@ from perception.pipeline import Perceiver
 from perception.postprocess import PostprocessConfig, postprocess
 from perception.resources import SAMPLE_BAG
 from tests.second_device import second_device
+from tests.small_networks import overrides_of
 
 LOW = PostprocessConfig(score_threshold=0.01, max_detections=50)
 SIZES = [(1, 1), (1, 40), (50, 1), (45, 77), (64, 96), (123, 61), (721, 1283)]
@@ -300,7 +301,7 @@ def test_network_and_postprocess_bring_no_two_devices_together(name: str) -> Non
 
     def look(device: torch.device) -> SceneResult:
         torch.manual_seed(0)
-        network = build_network(name, CITYSCAPES_11_3, None, spec).eval()
+        network = build_network(name, CITYSCAPES_11_3, overrides_of(name), spec).eval()
         network = network.to(device).to(memory_format=torch.channels_last)
         with torch.inference_mode():
             output = network(images.to(device))

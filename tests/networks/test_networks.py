@@ -11,18 +11,9 @@ from perception.errors import ConfigError, ShapeError
 from perception.interfaces import InputSpec, NetworkOutput, PerceptionNetwork
 from perception.labels import CITYSCAPES_11_3
 from perception.networks import NETWORKS, build_network, config_to_dict, resolve_config
+from tests.small_networks import overrides_of
 
 CLASSES, KINDS = 11, 3
-TINY: dict[str, dict[str, object]] = {
-    'blitznet': {
-        'encoder': 'tf_efficientnet_lite0',
-        'down_width': 16,
-        'down_units': 1,
-        'width': 16,
-        'mask_width': 8,
-    },
-}
-"""For each family whose presets are too large for these tests, what makes all of them small."""
 
 
 @pytest.fixture(scope='module', autouse=True)
@@ -36,7 +27,7 @@ def one_thread() -> Iterator[None]:
 @pytest.fixture(scope='module', params=list(NETWORKS))
 def network(request: pytest.FixtureRequest) -> PerceptionNetwork:
     torch.manual_seed(0)
-    return build_network(request.param, CITYSCAPES_11_3, TINY.get(NETWORKS[request.param].network.family))
+    return build_network(request.param, CITYSCAPES_11_3, overrides_of(request.param))
 
 
 def images_like(batch: int, height: int, width: int) -> Tensor:
@@ -180,7 +171,7 @@ def test_channels_last_gives_the_same(network: PerceptionNetwork) -> None:
 
 @pytest.mark.parametrize('name', [name for name in NETWORKS if name.endswith('_small')])
 def test_export_takes_the_whole_graph(name: str) -> None:
-    network = build_network(name, CITYSCAPES_11_3, TINY.get(NETWORKS[name].network.family)).eval()
+    network = build_network(name, CITYSCAPES_11_3, overrides_of(name)).eval()
     batch, rows, columns = (torch.export.Dim(axis, min=2, max=64) for axis in ('batch', 'rows', 'columns'))
     free = {'images': {0: batch, 2: network.divisor * rows, 3: network.divisor * columns}}
     if network.divisor == 1:

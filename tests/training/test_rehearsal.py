@@ -10,6 +10,7 @@ import pytest
 from perception.errors import ConfigError, PerceptionError
 from perception.labels import CITYSCAPES_11_3
 from perception.networks import NETWORKS, build_network
+from tests.small_networks import overrides_of
 from tests.training.conftest import PHASES, read_config
 from training.rehearsal import rehearse
 from training.staged_train import train
@@ -80,9 +81,10 @@ def test_what_a_late_phase_would_fail_on_is_told_before_the_data_is_read(
 
 @pytest.mark.parametrize('network', NETWORKS)
 def test_every_network_can_be_rehearsed(config_file: Path, network: str) -> None:
-    balanced = ['--criterion.segmentation.class_weights', 'balanced', '--network_config', '{}']
+    overrides = overrides_of(network)
+    balanced = ['--criterion.segmentation.class_weights', 'balanced', '--network_config', json.dumps(overrides)]
     config = read_config(config_file, '--network', network, *balanced)
-    learned = rehearse(config, build_network(network, CITYSCAPES_11_3, {}, config.input_spec))
+    learned = rehearse(config, build_network(network, CITYSCAPES_11_3, overrides, config.input_spec))
     assert learned == [{'masks', 'boxes'}, {'masks'}, {'boxes'}, {'masks', 'boxes'}]
 
 
