@@ -64,7 +64,7 @@ def _missing_objects(survey: Survey, config: TrainingConfig) -> str:
         return ''
     if not len(survey.sizes_wh):
         return f'the box annotation of {survey.with_boxes} images holds not one object'
-    shortest, enlarged = config.transform.min_box_side_px, config.transform.scale[1]
+    shortest, enlarged = config.transform.min_box_side_px, config.transform.largest_scale
     short_sides = survey.sizes_wh.amin(dim=1)
     if (short_sides * enlarged >= shortest).any():
         return ''

@@ -24,6 +24,7 @@ from training.criterion import CriterionConfig
 from training.data import build_dataset
 from training.data.cache import CachedDataset, prepare_cache
 from training.data.dataset import SceneDataset, sum_pixels
+from training.data.ssd_augmentation import class_beyond
 from training.data.stream import TrainingStream
 from training.data.taught import TaughtDataset
 from training.data.transforms import TrainTransform
@@ -230,7 +231,7 @@ def open_stream(
     return TrainingStream(
         datasets,
         config.shares_of(phase),
-        TrainTransform(transform, config.image_hw),
+        TrainTransform(transform, config.image_hw, class_beyond(transform.zoom_out, config.label_space)),
         config.seed,
         config.batch_size // fabric.world_size,
         start_step,
