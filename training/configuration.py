@@ -135,6 +135,7 @@ class TrainingConfig:
         if shares and None not in shares and not any(shares):
             raise ConfigError('The shares of data must not all be 0; there would be no image.')
         for phase in self.phases:
+            self.schedule.check_length(phase.name, phase.iterations)
             if phase.shares and len(phase.shares) != len(shares):
                 names = ', '.join(data.name for data in self.data)
                 raise ConfigError(
