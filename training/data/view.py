@@ -83,6 +83,7 @@ def show_view(sample: Sample, view: View, canvas: Canvas) -> Sample:
         boxes=boxes,
         labels=labels,
         ignore_boxes=ignored[(_sides(ignored) > 0).all(1)],
+        ignore_labels=None,  # only scores ask for them
         mask=mask,
     )
 
@@ -100,6 +101,7 @@ def _blank(sample: Sample, canvas: Canvas) -> Sample:
         boxes=None if sample.boxes is None else sample.boxes[:0],
         labels=None if sample.labels is None else sample.labels[:0],
         ignore_boxes=sample.ignore_boxes[:0],
+        ignore_labels=None,
         mask=None if sample.mask is None else sample.mask.new_full(canvas.image_hw, canvas.padding_class),
     )
 
