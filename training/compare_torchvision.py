@@ -106,7 +106,7 @@ def choose_data(task: str, config: TrainingConfig) -> list[tuple[DataConfig, Sce
     """
     chosen: list[tuple[DataConfig, SceneDataset]] = []
     for data in config.data:
-        dataset = prepare_cache(open_dataset(data, config.label_space), config.image_hw, Path(config.cache))
+        dataset = prepare_cache(open_dataset(data, config.label_space), config.prepared_hw, Path(config.cache))
         annotated = AnnotatedFor(task, dataset)
         if len(annotated):
             chosen.append((data, annotated))

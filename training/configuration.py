@@ -10,8 +10,10 @@ from itertools import islice, pairwise
 from pathlib import Path
 from typing import Any, Literal, get_args, get_type_hints
 
+import torch
 import yaml
 from jsonargparse import ArgumentParser
+from torch import Tensor
 
 from perception.errors import ConfigError, nearest
 from perception.interfaces import InputSpec, LabelSpace
@@ -70,6 +72,8 @@ class TrainingConfig:
             drawn in the phases that learn boxes; ``preset`` keeps the network's. Prior boxes are always the network's.
         transform: Augmentation.
         cache: Folder for prepared caches.
+        cache_hw: Height and width that images are kept at there; (0, 0): image_hw. Kept larger, the parts that the
+            augmentation enlarges have their detail.
         batch_size: Samples per step, over all processes together.
         clip_norm: Largest norm of the gradient; 0: not clipped. Adam takes no notice of a scale that all gradients
             share: what a limit below all of them does is to give every step the same say.
@@ -105,6 +109,7 @@ class TrainingConfig:
     schedule: ScheduleConfig = field(default_factory=ScheduleConfig)
     phases: tuple[Phase, ...] = PAPER_PHASES
     cache: str = 'out/cache'
+    cache_hw: tuple[int, int] = (0, 0)
     batch_size: int = 8
     clip_norm: float = 0.0
     average_decay: float = 0.0
@@ -143,6 +148,10 @@ class TrainingConfig:
                 )
         if min(self.image_hw) < 1:
             raise ConfigError(f'image_hw must be two positive sides; got {list(self.image_hw)}.')
+        if any(self.cache_hw) and min(self.cache_hw) < 1:
+            raise ConfigError(
+                f'cache_hw must be two positive sides, or 0 and 0 for image_hw; got {list(self.cache_hw)}.'
+            )
         processes = self.devices * self.num_nodes
         if self.batch_size < 1 or processes < 1 or self.batch_size % processes:
             raise ConfigError(f'batch_size {self.batch_size} must be a multiple of the {processes} processes.')
@@ -162,6 +171,15 @@ class TrainingConfig:
         for name in ('workers', 'threads', 'seed'):
             if getattr(self, name) < 0:
                 raise ConfigError(f'{name} must be at least 0, got {getattr(self, name)}.')
+
+    @property
+    def prepared_hw(self) -> tuple[int, int]:
+        """Height and width of prepared images."""
+        return self.cache_hw if any(self.cache_hw) else self.image_hw
+
+    def at_network_size(self, prepared_wh: Tensor) -> Tensor:
+        """Sizes of objects (N, 2) in prepared images to those in the network's input."""
+        return prepared_wh * (torch.tensor(self.image_hw[::-1]) / torch.tensor(self.prepared_hw[::-1]))
 
     def shares_of(self, phase: Phase) -> tuple[float, ...] | None:
         """The share of each data set in the draws of a phase; None: every sample has the same."""
