@@ -6,7 +6,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, is_dataclass
 from functools import cached_property
-from itertools import islice, pairwise
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, Literal, get_args, get_type_hints
 
@@ -19,7 +19,7 @@ from perception.errors import ConfigError, nearest
 from perception.interfaces import InputSpec, LabelSpace
 from perception.labels import DEFAULT_LABELS, load_label_space
 from perception.networks import resolve_input_spec
-from perception.yaml_files import UniqueKeyLoader
+from training.configuration_files import BASE, files_first, read_values
 from training.criterion import CriterionConfig
 from training.data.taught import TeacherConfig
 from training.data.transforms import TrainTransformConfig
@@ -241,6 +241,7 @@ def build_parser() -> ArgumentParser:
         allow_abbrev=False,
     )
     parser.add_argument('--config', action='config', help='a file of config/training/')
+    parser.add_argument(f'--{BASE}', help='in a file: another that says what it leaves out, beside it')
     parser.add_class_arguments(TrainingConfig)
     parser.add_argument('--resume', action='store_true', help="go on from the run folder's last saved state")
     return parser
@@ -256,7 +257,7 @@ def parse_arguments(arguments: Sequence[str] | None = None) -> tuple[TrainingCon
         ConfigError: If a file has a key that means nothing, or a value is out of range. A wrong option or type ends the
             program with a usage message.
     """
-    parser, words = build_parser(), _files_first(sys.argv[1:] if arguments is None else arguments)
+    parser, words = build_parser(), files_first(sys.argv[1:] if arguments is None else arguments)
     for word, following in pairwise((*words, '')):
         option, joined, value = word.partition('=')
         if option.endswith('.help'):
@@ -274,14 +275,8 @@ def parse_arguments(arguments: Sequence[str] | None = None) -> tuple[TrainingCon
 
 def _check_file(path: Path) -> None:
     """Refuse keys that no field has, before the command line's library does in its own words."""
-    try:
-        values = yaml.load(path.read_text(), UniqueKeyLoader)
-    except (OSError, UnicodeDecodeError):
-        return  # what is wrong with the file itself, the library tells well
-    except yaml.YAMLError as error:
-        raise ConfigError(f'{path} is no valid YAML: {error}') from error
-    if isinstance(values, dict):
-        _check_keys(values, TrainingConfig, str(path))
+    values = {key: value for key, value in read_values(path).items() if key != BASE}
+    _check_keys(values, TrainingConfig, str(path))
 
 
 def _check_option(name: str, text: str) -> None:
@@ -311,19 +306,6 @@ def _check_keys(values: Mapping[Any, Any], config: type, place: str) -> None:
         for index, item in enumerate(value if several else [{rest: value} if rest else value]):
             if isinstance(item, dict) and isinstance(inner, type):
                 _check_keys(item, inner, f'{place}, {name}[{index}]' if several else f'{place}, {name}')
-
-
-def _files_first(arguments: Sequence[str]) -> list[str]:
-    """The same arguments, configuration files in front: a file would take back in silence what stands before it."""
-    files: list[str] = []
-    options: list[str] = []
-    words = iter(arguments)
-    for word in words:
-        if word == '--config':
-            files += [word, *islice(words, 1)]
-        else:
-            (files if word.startswith('--config=') else options).append(word)
-    return [*files, *options]
 
 
 def refuse_options(arguments: Sequence[str], refused: Mapping[str, str]) -> None:
