@@ -148,6 +148,7 @@ class PerceptionNetwork(nn.Module):
         class_activation: How class_logits become probabilities.
         suppression: How its candidates become objects, unless a user says otherwise.
         encoder, decoder, mask_head, detection_head: The parts that phases train and parameter tables list.
+        bottleneck: Where there is one, the part between encoder and decoder, of both tasks.
     """
 
     name: str

@@ -305,7 +305,10 @@ def test_ends_of_the_mask_head() -> None:
         head = build(replace(TINY, class_map_width=0, **changes)).mask_head
         return [type(layer).__name__ for layer in head.class_map], [type(layer).__name__ for layer in head.up_stride1]
 
-    assert layers(norm_on_logits=True) == (['Conv2d', 'BatchNorm2d', 'ReLU'], ['ConvTranspose2d', 'BatchNorm2d'])
+    assert layers(norm_on_logits=True) == (
+        ['Conv2d', 'SinglePixelNorm', 'ReLU'],
+        ['ConvTranspose2d', 'BatchNorm2d'],
+    )
     assert layers(norm_on_logits=False) == (['Conv2d', 'ReLU'], ['ConvTranspose2d'])
 
 

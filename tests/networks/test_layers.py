@@ -9,11 +9,15 @@ from torch import nn
 from perception.errors import ShapeError
 from perception.networks.layers import (
     InputNormalization,
+    SinglePixelNorm,
+    bottleneck,
     check_divisible,
     check_images,
     conv_norm,
     deconv_norm,
     initialize_he,
+    resize_to,
+    stack_levels,
 )
 
 
@@ -68,3 +72,33 @@ def test_wrong_sizes_name_the_next_right_one() -> None:
         check_images(torch.zeros(3, 32, 32), 16)
     with pytest.raises(ShapeError, match=r'\(1, 4, 32, 32\)'):
         check_images(torch.zeros(1, 4, 32, 32), 16)
+
+
+def test_a_single_value_is_normalised_with_the_running_statistics() -> None:
+    norm = SinglePixelNorm(3).train()
+    nn.init.constant_(norm.running_mean, 0.5)
+    assert torch.allclose(norm(torch.ones(1, 3, 1, 1)), torch.full((1, 3, 1, 1), 0.5))
+    assert torch.equal(norm.running_mean, torch.full((3,), 0.5))
+    maps = torch.rand(1, 3, 1, 2)
+    torch.testing.assert_close(norm(maps), nn.BatchNorm2d(3).train()(maps))
+
+
+def test_levels_are_stacked_at_the_size_of_the_finest() -> None:
+    finest, coarse = torch.rand(2, 3, 5, 7), torch.rand(2, 4, 3, 4)
+    stacked = stack_levels([finest, coarse, coarse.mean(dim=(2, 3), keepdim=True)])
+    assert stacked.shape == (2, 11, 5, 7)
+    assert torch.equal(stacked[:, :3], finest)
+    assert torch.equal(stacked[:, 3:7], resize_to(coarse, (5, 7)))
+    assert torch.allclose(stacked[:, 7:], coarse.mean(dim=(2, 3), keepdim=True).expand(-1, -1, 5, 7))
+
+
+def test_resizing_keeps_the_corners_of_the_image() -> None:
+    ramp = torch.tensor([0.0, 1.0]).view(1, 1, 1, 2)
+    assert resize_to(ramp, (1, 4)).flatten().tolist() == [0, 0.25, 0.75, 1]
+    assert resize_to(ramp, (1, 4), 'nearest').flatten().tolist() == [0, 0, 1, 1]
+
+
+def test_a_bottleneck_ends_without_a_relu() -> None:
+    branch = bottleneck(8, 4, 6)
+    assert sum(parameter.numel() for parameter in branch.parameters()) == 8 * 4 + 8 + 9 * 16 + 8 + 4 * 6 + 12
+    assert (branch(torch.randn(2, 8, 5, 5)) < 0).any()

@@ -8,6 +8,7 @@ from typing import Any, Protocol
 
 from perception.errors import ConfigError, nearest
 from perception.interfaces import InputSpec, LabelSpace, PerceptionNetwork
+from perception.networks.blitznet import BLITZNET512, BLITZNET_SMALL, BlitzNet, BlitzNetConfig
 from perception.networks.configuration import config_to_dict, override_config
 from perception.networks.encoders import normalization_of
 from perception.networks.interdependent import (
@@ -51,6 +52,12 @@ NETWORKS: dict[str, NetworkEntry] = {
     'interdependent_small': NetworkEntry(network=InterdependentNetwork, config=INTERDEPENDENT_SMALL),
     'interdependent_lite': NetworkEntry(
         network=InterdependentNetwork, config=INTERDEPENDENT_LITE, input_spec=InputSpec(image_hw=(416, 544))
+    ),
+    'blitznet300': NetworkEntry(network=BlitzNet, config=BlitzNetConfig(), input_spec=InputSpec(image_hw=(300, 300))),
+    'blitznet512': NetworkEntry(network=BlitzNet, config=BLITZNET512, input_spec=InputSpec(image_hw=(512, 512))),
+    # Road scenes are wide: of the published size the encoder would see neither poles nor pedestrians.
+    'blitznet300_small': NetworkEntry(
+        network=BlitzNet, config=BLITZNET_SMALL, input_spec=InputSpec(image_hw=(320, 416))
     ),
 }
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import fields, replace
 from typing import Any, TypeVar
 
@@ -37,6 +37,37 @@ def override_config(base: Config, overrides: Mapping[str, Any]) -> Config:
             raise ConfigError(f'{type(base).__name__} has no field {key!r}; {nearest(str(key), known)}')
     typed = {key: _like(getattr(base, key), value, key) for key, value in overrides.items() if key not in removed}
     return replace(base, **typed)  # type: ignore[type-var]
+
+
+def check_counts(config: Any, *, zero: Collection[str] = ()) -> None:
+    """Check that the whole numbers of a configuration, such as widths, units and strides, are 1 or more.
+
+    Args:
+        config: A configuration dataclass.
+        zero: Names of fields that may be 0.
+
+    Raises:
+        ConfigError: If one is not.
+    """
+    for field in fields(config):
+        value, least = getattr(config, field.name), 0 if field.name in zero else 1
+        if any(type(leaf) is int and leaf < least for leaf in _leaves(value)):
+            raise ConfigError(f'{field.name}: expected {least} or more, got {value}.')
+
+
+def check_choices(config: Any, choices: Mapping[str, Collection[object]]) -> None:
+    """Check that fields have one of the values that there are for them.
+
+    Raises:
+        ConfigError: If one has not.
+    """
+    for key, allowed in choices.items():
+        if getattr(config, key) not in allowed:
+            raise ConfigError(f'{key}: expected one of {tuple(allowed)}, got {getattr(config, key)!r}.')
+
+
+def _leaves(value: Any) -> list[Any]:
+    return [leaf for item in value for leaf in _leaves(item)] if isinstance(value, tuple) else [value]
 
 
 def takes_anchors(config: Any) -> bool:

@@ -7,9 +7,12 @@ from __future__ import annotations
 
 import math
 from collections import OrderedDict
+from collections.abc import Sequence
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from perception.errors import ShapeError
 
@@ -33,6 +36,31 @@ class InputNormalization(nn.Module):
         return (images.to(self.mean.dtype) - self.mean) / self.std
 
 
+class SinglePixelNorm(nn.BatchNorm2d):
+    """Batch norm that takes the 1x1 map of a single image: one value has no variance, the running statistics do.
+
+    They are left as they are in that case, also in training; the scale and shift still learn.
+    """
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, C, h, w) -> the same shape."""
+        if self.training and x.shape[0] * x.shape[2] * x.shape[3] == 1:
+            return F.batch_norm(x, self.running_mean, self.running_var, self.weight, self.bias, False, 0.0, self.eps)
+        return super().forward(x)
+
+
+def resize_to(x: Tensor, size_hw: Sequence[int], mode: Literal['bilinear', 'nearest'] = 'bilinear') -> Tensor:
+    """(B, C, h, w) -> (B, C, *size_hw), the corners of the two maps, not their first pixels, on each other."""
+    # Nearest takes no such choice.
+    return F.interpolate(x, tuple(size_hw), mode=mode, align_corners=False if mode == 'bilinear' else None)
+
+
+def stack_levels(levels: Sequence[Tensor], mode: Literal['bilinear', 'nearest'] = 'bilinear') -> Tensor:
+    """Maps (B, C, h, w), finest first -> one of the finest's size with the channels of all."""
+    finest = levels[0]
+    return torch.cat([finest, *(resize_to(x, finest.shape[2:], mode) for x in levels[1:])], dim=1)
+
+
 def conv_norm(
     in_width: int,
     out_width: int,
@@ -42,15 +70,24 @@ def conv_norm(
     dilation: int = 1,
     activation: nn.Module | None = None,
 ) -> nn.Sequential:
-    """Convolution without bias that keeps the size (divided by stride), batch norm, and an activation if given."""
+    """Convolution without bias that keeps the size (by stride, rounded up), batch norm, and an activation if given."""
     padding = dilation * (kernel - 1) // 2
     layers: OrderedDict[str, nn.Module] = OrderedDict(
         conv=nn.Conv2d(in_width, out_width, kernel, stride, padding, dilation, bias=False),
-        norm=nn.BatchNorm2d(out_width),
+        norm=SinglePixelNorm(out_width),
     )
     if activation is not None:
         layers['activation'] = activation
     return nn.Sequential(layers)
+
+
+def bottleneck(in_width: int, mid_width: int, out_width: int) -> nn.Sequential:
+    """1x1, 3x3, 1x1, each with batch norm, the first two with ReLU: the residual branch of ResNet's units."""
+    return nn.Sequential(
+        conv_norm(in_width, mid_width, 1, activation=nn.ReLU(True)),
+        conv_norm(mid_width, mid_width, 3, activation=nn.ReLU(True)),
+        conv_norm(mid_width, out_width, 1),
+    )
 
 
 def deconv_norm(in_width: int, out_width: int, factor: int, *, norm: bool = True) -> nn.Sequential:

@@ -22,6 +22,7 @@ import torch
 from torch import Tensor, nn
 
 from perception.boxes import SSD_VARIANCES, decode_ssd
+from perception.errors import ConfigError
 from perception.interfaces import Suppression
 from perception.networks.anchors import grid_cells
 from perception.networks.predictions import Predictions
@@ -41,8 +42,11 @@ SSD_SUPPRESSION = Suppression(
 )
 """BlitzNet's, section 3.5: of each class the 400 best enter and 50 are kept, of all 200; the IoU is SSD's."""
 
+INITIAL_VARIANCE = 0.1
+"""Of a prediction layer's outputs in the beginning, for inputs of variance 1."""
 
-def prior_scales(levels: int, *, smallest: float, least: float, largest: float) -> tuple[float, ...]:
+
+def prior_scales(levels: int, smallest: float, least: float, largest: float) -> tuple[float, ...]:
     """Sides of the square priors: the finest level's, then even steps from ``least`` to ``largest``, and one beyond.
 
     Args:
@@ -51,7 +55,15 @@ def prior_scales(levels: int, *, smallest: float, least: float, largest: float) 
 
     Returns:
         L + 1 scales; the last only bounds the last level.
+
+    Raises:
+        ConfigError: If there are fewer levels, or the scales do not grow.
     """
+    if levels < 3 or not 0 < smallest <= least < largest:
+        raise ConfigError(
+            f'Prior boxes need 3 levels or more, and scales that grow from one to the next; got {levels} levels and '
+            f'{smallest}, {least}, {largest} for the first, the second and the last.'
+        )
     step = (largest - least) / (levels - 2)
     return (smallest, *(least + step * level for level in range(levels)))
 
@@ -153,6 +165,13 @@ class MultiBoxHead(nn.Module):
             nn.Conv2d(width, (1 + classes) * len(own), kernel, padding=kernel // 2)
             for width, own in zip(in_widths, shapes, strict=True)
         )
+
+    def initialize_predictions(self) -> None:
+        """Weak, as in BlitzNet's code: at first no class is far from the others, and no box from its prior."""
+        for layer in (*self.locate, *self.classify):
+            assert isinstance(layer, nn.Conv2d)
+            nn.init.normal_(layer.weight, std=math.sqrt(INITIAL_VARIANCE / layer.weight[0].numel()))
+            nn.init.zeros_(layer.bias)
 
     def layout(self, image_hw: tuple[int, int], levels_hw: Sequence[tuple[int, int]]) -> PriorLayout:
         """Where the predictions for levels of such sizes sit."""

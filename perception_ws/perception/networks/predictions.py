@@ -1,6 +1,7 @@
-"""What the detection head of a network says about a batch.
+"""What the detection head of a network says about a batch, and the output of a whole network.
 
-Shape letters: B images in a batch, A predictions per image, K detection classes.
+Shape letters: B images in a batch, A predictions per image, K detection classes, C segmentation classes, H W rows and
+columns of the input.
 """
 
 from __future__ import annotations
@@ -8,6 +9,8 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from torch import Tensor
+
+from perception.interfaces import NetworkOutput, PerceptionNetwork
 
 
 class Predictions(NamedTuple):
@@ -28,3 +31,33 @@ def no_predictions(features: Tensor, classes: int) -> Predictions:
     batch = features.shape[0]
     codes, objectness = features.new_zeros(batch, 0, 4), features.new_zeros(batch, 0)
     return Predictions(codes.float(), objectness, features.new_zeros(batch, 0, classes), codes)
+
+
+def assemble_output(
+    network: PerceptionNetwork,
+    features: Tensor,
+    image_hw: tuple[int, int],
+    predictions: Predictions | None,
+    mask_logits: Tensor | None,
+    auxiliary_mask_logits: tuple[Tensor, ...] = (),
+) -> NetworkOutput:
+    """The output of a network, with nothing in the places of a task that was switched off.
+
+    Args:
+        network: Whose output it is.
+        features: Any of its maps: says how many images there are, where they lie, and in which type.
+        image_hw: Height and width of the input.
+        predictions: None where detection is off.
+        mask_logits: (B, C, H, W); None where segmentation is off.
+        auxiliary_mask_logits: Of training, nearest to the output first.
+    """
+    if predictions is None:
+        predictions = no_predictions(features, len(network.labels.detection))
+    return NetworkOutput(
+        boxes=predictions.boxes,
+        objectness=predictions.objectness,
+        class_logits=predictions.class_logits,
+        mask_logits=features.new_zeros(features.shape[0], 0, *image_hw) if mask_logits is None else mask_logits,
+        box_codes=predictions.box_codes if network.training else None,
+        auxiliary_mask_logits=auxiliary_mask_logits,
+    )

@@ -1,11 +1,15 @@
 """The contract that every encoder keeps, EfficientNet-Lite against timm's, and weights by name."""
 
+import math
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 import torch
+import torchvision
 from torch import Tensor
+from torchvision.models import WeightsEnum
+from torchvision.models.feature_extraction import create_feature_extractor
 
 from perception.errors import CheckpointError, ConfigError
 from perception.interfaces import PerceptionNetwork
@@ -22,7 +26,9 @@ ADAPNET: dict[str, Any] = {
     'unit_dilations': (((1,),), ((1, 2),), ((1,), (1, 4)), ((2, 4),)),
     'dropout': 0.5,
 }
-PRE_TRAINED = [name for name in ENCODERS if name != 'adapnet']
+PRE_TRAINED = [name for name in ENCODERS if name.startswith('tf_')]
+RESNETS = ['resnet50', 'resnet101']
+SIZES = [(64, 96), (48, 80), (300, 300), (33, 150)]
 OF_TIMM = ['resnet18', 'mobilenetv3_small_050', 'convnext_atto', 'regnetx_002']
 
 
@@ -36,30 +42,99 @@ def draw_norms(encoder: torch.nn.Module) -> None:
 
 
 @pytest.mark.parametrize('name', [*ENCODERS, *OF_TIMM])
-@pytest.mark.parametrize('image_hw', [(64, 96), (48, 80)])
-def test_maps_have_their_strides_and_widths(name: str, image_hw: tuple[int, int]) -> None:
+@pytest.mark.parametrize('output_stride', [16, 32])
+def test_maps_have_their_strides_and_widths(name: str, output_stride: Literal[16, 32]) -> None:
     if name not in ENCODERS:
         pytest.importorskip('timm')
-    encoder = build_encoder(name, **ADAPNET).eval()
-    with torch.no_grad():
-        features = encoder(torch.randn(2, 3, *image_hw))
-    for stride, width, found in zip((4, 8, 16), encoder.widths, features, strict=True):
-        assert found.shape == (2, width, image_hw[0] // stride, image_hw[1] // stride)
+    if (name, output_stride) == ('adapnet', 32):
+        pytest.skip('has no such map')
+    encoder = build_encoder(name, output_stride, **ADAPNET).eval().to('meta')  # shapes alone
+    strides = [stride for stride in (4, 8, 16, 32) if stride <= output_stride]
+    for height, width in SIZES:
+        if height % encoder.divisor or width % encoder.divisor:
+            continue
+        features = encoder(torch.empty(2, 3, height, width, device='meta'))
+        assert len(features.levels()) == len(encoder.widths.levels()) == len(strides)
+        for stride, channels, found in zip(strides, encoder.widths.levels(), features.levels(), strict=True):
+            assert found.shape == (2, channels, math.ceil(height / stride), math.ceil(width / stride))
+        assert features.levels(8)[0] is features.stride8
+        assert encoder.widths.levels(16)[0] == encoder.widths.stride16
+
+
+def test_the_ssd_line_may_have_any_size_of_those_that_round_up() -> None:
+    assert [name for name in ENCODERS if name != 'adapnet' and build_encoder(name, 32).divisor != 1] == []
+
+
+def test_an_encoder_without_stride_32_says_so() -> None:
+    with pytest.raises(ConfigError, match=r'adapnet has maps at strides 4, 8 and 16.* one at stride 32, too. Take res'):
+        build_encoder('adapnet', 32, **ADAPNET)
 
 
 @pytest.mark.parametrize('name', PRE_TRAINED)
-def test_lite_is_timms_to_the_bit(name: str) -> None:
+@pytest.mark.parametrize(
+    ('output_stride', 'image_hw'), [(16, (64, 96)), (32, (64, 96)), (32, (75, 102)), (16, (37, 33))]
+)
+def test_lite_is_timms_to_the_bit(name: str, output_stride: Literal[16, 32], image_hw: tuple[int, int]) -> None:
     timm = pytest.importorskip('timm')
     torch.manual_seed(0)
-    ours = build_encoder(name)
+    ours = build_encoder(name, output_stride)
     draw_norms(ours)
-    theirs = timm.create_model(name, features_only=True, output_stride=16, pretrained=False)
+    theirs = timm.create_model(name, features_only=True, output_stride=output_stride, pretrained=False)
     theirs.load_state_dict(ours.state_dict())
-    images = torch.randn(1, 3, 64, 96)
+    images = torch.randn(1, 3, *image_hw)
     with torch.no_grad():
         expected = dict(zip(theirs.feature_info.reduction(), theirs.eval()(images), strict=True))
-        for stride, found in zip((4, 8, 16), ours.eval()(images), strict=True):
+        for stride, found in zip(sorted(expected.keys() - {2}), ours.eval()(images).levels(), strict=True):
             assert torch.equal(found, expected[stride])
+
+
+@pytest.mark.parametrize('name', RESNETS)
+def test_resnet_is_torchvisions_with_no_tensor_left_over(name: str) -> None:
+    torch.manual_seed(0)
+    whole = torchvision.models.get_model(name, weights=None)
+    draw_norms(whole)
+    state = {key: value for key, value in whole.state_dict().items() if not key.startswith('fc.')}
+    ours = build_encoder(name, 32)
+    ours.load_state_dict(state)  # strict
+    images = torch.randn(1, 3, 45, 70)
+    layers = [f'layer{number}' for number in range(1, 5)]
+    with torch.no_grad():
+        expected = create_feature_extractor(whole.eval(), layers)(images)
+        for layer, found in zip(layers, ours.eval()(images).levels(), strict=True):
+            assert torch.equal(found, expected[layer])
+    unit = ours.get_submodule('layer2.0')
+    assert (unit.conv1.stride, unit.conv2.stride) == ((1, 1), (2, 2))
+    assert sum(value.numel() for value in ours.parameters()) == {'resnet50': 23_508_032, 'resnet101': 42_500_160}[name]
+
+
+def test_a_resnet_starts_from_a_file_and_serves_the_interdependent_network(tmp_path: Path) -> None:
+    network = build_network('interdependent_small', CITYSCAPES_11_3, {'encoder': 'resnet50'})
+    whole = torchvision.models.resnet50(weights=None)
+    torch.save(whole.state_dict(), tmp_path / 'resnet50.pth')
+    report = load_imagenet_weights(network, tmp_path / 'resnet50.pth')
+    assert report.without_counterpart == ()
+    assert [name for name in report.unused if 'num_batches' not in name] == ['fc.weight', 'fc.bias']
+    assert torch.equal(network.get_parameter('encoder.layer4.2.conv3.weight'), whole.layer4[2].conv3.weight)
+    with torch.no_grad():
+        assert network.eval()(torch.zeros(1, 3, 64, 96)).mask_logits.shape == (1, 11, 64, 96)
+    other = build_network('interdependent_small', CITYSCAPES_11_3, {'encoder': 'resnet101'})
+    with pytest.raises(CheckpointError, match=r"has no 'layer3\.6\.conv1"):
+        load_imagenet_weights(other, tmp_path / 'resnet50.pth')
+
+
+@pytest.mark.parametrize('name', RESNETS)
+def test_torchvision_stands_for_the_encoders_own_model(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = []
+
+    def refuse(self: WeightsEnum, *_: object, **__: object) -> None:
+        asked.append(self.url.rpartition('/')[2].partition('-')[0])
+        raise OSError('no network')
+
+    monkeypatch.setattr(WeightsEnum, 'get_state_dict', refuse)
+    network = build_network('interdependent_small', CITYSCAPES_11_3, {'encoder': name})
+    with pytest.raises(CheckpointError, match=f'could not download those of {name} .no network'):
+        load_imagenet_weights(network, 'torchvision')
+    assert asked == [name]
 
 
 @pytest.fixture(scope='module')
@@ -118,7 +193,7 @@ def test_the_package_is_read_without_a_tensor_left_over(network: PerceptionNetwo
     # What ImageNet taught: a blank and a noisy image are far apart, and nothing overflows.
     with torch.no_grad():
         features = network.eval().encoder(torch.cat((torch.zeros(1, 3, 64, 64), torch.randn(1, 3, 64, 64))))
-    assert all(0.1 < (one[0] - one[1]).abs().mean() < 100 for one in features)
+    assert all(0.1 < (one[0] - one[1]).abs().mean() < 100 for one in features.levels())
 
 
 def test_weights_that_do_not_fit_change_nothing(network: PerceptionNetwork, tmp_path: Path) -> None:
@@ -200,9 +275,9 @@ def test_depthwise_convolutions_stay_in_32_bit_under_autocast(stride: int) -> No
 
 def test_nothing_is_downloaded_for_an_encoder_that_does_not_fit(network: PerceptionNetwork) -> None:
     for other in (network, build_network('interdependent_small', CITYSCAPES_11_3)):
-        with pytest.raises(ConfigError, match="takes no ResNet-50, which is what 'torchvision' stands for"):
+        with pytest.raises(ConfigError, match="takes no ResNet of torchvision, which is what 'torchvision' stands for"):
             load_imagenet_weights(other, 'torchvision')
-    assert build_network('interdependent', CITYSCAPES_11_3).encoder.takes_resnet50
+    assert build_network('interdependent', CITYSCAPES_11_3).encoder.torchvision_model == 'resnet50'
 
 
 def test_a_model_that_says_nothing_of_its_refusal_is_still_told(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -124,7 +124,7 @@ class Block(nn.Module):
 
 
 class AdapNet(Encoder):
-    """The published encoder; its maps have 256, 512 and 2048 channels in the published widths.
+    """The published encoder, of output stride 16 alone; 256, 512 and 2048 channels in the published widths.
 
     Args:
         stem_width: Output of the 7x7 stem.
@@ -133,6 +133,8 @@ class AdapNet(Encoder):
         unit_dilations: For each block, for each of its units, the dilations of its 3x3.
         dropout: On the last unit's residual branch.
     """
+
+    divisor = 16
 
     def __init__(
         self,
@@ -147,7 +149,7 @@ class AdapNet(Encoder):
         super().__init__()
         widths, mids, dilations = block_widths, block_mid_widths, unit_dilations
         self.widths = EncoderWidths(widths[0], widths[1], widths[3])
-        self.takes_resnet50 = (stem_width, block_widths, block_mid_widths) == RESNET50_WIDTHS
+        self.torchvision_model = 'resnet50' if (stem_width, block_widths, block_mid_widths) == RESNET50_WIDTHS else ''
         self.input_norm = nn.BatchNorm2d(3) if input_norm else nn.Identity()
         self.stem = conv_norm(3, stem_width, 7, stride=2, activation=nn.ReLU(True))
         self.pool = nn.MaxPool2d(3, stride=2, padding=1)

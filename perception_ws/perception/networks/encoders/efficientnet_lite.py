@@ -1,9 +1,9 @@
-"""EfficientNet-Lite at output stride 16: EfficientNet for devices, without squeeze and excitation, with ReLU6.
+"""EfficientNet-Lite: EfficientNet for devices, without squeeze and excitation, with ReLU6.
 
 Tan and Le: "EfficientNet: rethinking model scaling for convolutional neural networks"; the Lite line is TensorFlow's
 (tpu/models/official/efficientnet/lite). Layers carry timm's names (``tf_efficientnet_lite0`` is the same network), so
-that weights of both worlds fit; timm itself is not needed. The last stride is taken back, and the convolutions behind
-it are dilated in its place.
+that weights of both worlds fit; timm itself is not needed. At output stride 16 the last stride is taken back, and the
+convolutions behind it are dilated in its place.
 
 Shape letters: B images in a batch, H W rows and columns of the input, D channels.
 """
@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from perception.networks.encoders.encoder import (
+    STRIDES,
     Copy,
     Encoder,
     EncoderFeatures,
@@ -31,7 +32,6 @@ from perception.networks.encoders.named_weights import copies_by_name, from_effi
 LITE_NORMALIZATION = Normalization((126.99, 126.99, 126.99), (128.01, 128.01, 128.01))
 """``(rgb / 255 - 0.498) / 0.502``."""
 NORM_EPS = 1e-3
-OUTPUT_STRIDE = 16
 STEM_WIDTH, HEAD_LAYERS = 32, ('conv_head.', 'bn2.', 'classifier.')
 
 
@@ -58,24 +58,26 @@ STAGES = (
 
 
 class SameConv(nn.Conv2d):
-    """A convolution without bias, padded as TensorFlow's SAME: where the rows are odd in number, one more at the end.
-
-    Its input has sides that the stride divides, as all of this encoder have; so the padding is a constant.
-    """
+    """A convolution without bias, padded as TensorFlow's SAME: of an odd number of rows, one more is at the end."""
 
     def __init__(
         self, in_width: int, out_width: int, kernel: int, *, stride: int = 1, dilation: int = 1, groups: int = 1
     ) -> None:
-        total = (kernel - 1) * dilation - (stride - 1)
-        self.uneven = bool(total % 2)
-        before, after = total // 2, total - total // 2
-        padding = 0 if self.uneven else before
+        self.reach = (kernel - 1) * dilation
+        padding = self.reach // 2 if stride == 1 else 0
         super().__init__(in_width, out_width, kernel, stride, padding, dilation, groups, bias=False)
-        self.margins = (before, after, before, after)
 
     def forward(self, x: Tensor) -> Tensor:
-        """(B, in, h, w) -> (B, out, h / stride, w / stride)."""
-        return super().forward(F.pad(x, self.margins) if self.uneven else x)
+        """(B, in, h, w) -> (B, out, h / stride, w / stride), rounded up."""
+        if self.stride == (1, 1):
+            return super().forward(x)
+        (above, below), (left, right) = self._margins(x.shape[2]), self._margins(x.shape[3])
+        return super().forward(F.pad(x, (left, right, above, below)))
+
+    def _margins(self, side: int) -> tuple[int, int]:
+        """Rows before and after so many, for a stride of 2. No branch: an exported graph takes any size."""
+        total = self.reach - 1 + side % 2
+        return total // 2, total - total // 2
 
 
 class DepthwiseConv(SameConv):
@@ -138,9 +140,12 @@ class EfficientNetLite(Encoder):
 
     Args:
         width_factor, depth_factor: Of Lite0's stages; the stem, and the depth of first and last stage, are not scaled.
+        output_stride: Of the coarsest map, 16 or 32.
     """
 
-    def __init__(self, width_factor: float = 1.0, depth_factor: float = 1.0) -> None:
+    divisor = 1
+
+    def __init__(self, width_factor: float = 1.0, depth_factor: float = 1.0, output_stride: int = 16) -> None:
         super().__init__()
         self.conv_stem = SameConv(3, STEM_WIDTH, 3, stride=2)
         self.bn1 = _norm(STEM_WIDTH)
@@ -149,7 +154,7 @@ class EfficientNetLite(Encoder):
         ends: dict[int, tuple[int, int]] = {}  # last stage at a stride, and its width
         for number, lite0 in enumerate(STAGES):
             stage = _scale_stage(lite0, number, width_factor, depth_factor)
-            if stride * stage.stride > OUTPUT_STRIDE:
+            if stride * stage.stride > output_stride:
                 # The first block saw the map before the stride; those behind it are dilated in its place.
                 stage, dilations = replace(stage, stride=1), (dilation, dilation * stage.stride)
             else:
@@ -157,8 +162,9 @@ class EfficientNetLite(Encoder):
             self.blocks.append(_build_stage(width, stage, *dilations))
             width, dilation = stage.width, dilations[1]
             ends[stride] = number, width
-        self.widths = EncoderWidths(*(ends[at][1] for at in (4, 8, 16)))
-        self._read = tuple(ends[at][0] for at in (4, 8, 16))
+        strides = [at for at in STRIDES if at <= output_stride]
+        self.widths = EncoderWidths(*(ends[at][1] for at in strides))
+        self._read = tuple(ends[at][0] for at in strides)
 
     def forward(self, images: Tensor) -> EncoderFeatures:
         """(B, 3, H, W) normalised -> EncoderFeatures."""

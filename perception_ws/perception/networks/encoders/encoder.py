@@ -11,8 +11,12 @@ from torch import Tensor, nn
 IMAGENET_MEAN_RGB, IMAGENET_STD_RGB = (123.675, 116.28, 103.53), (58.395, 57.12, 57.375)
 
 
+STRIDES = (4, 8, 16, 32)
+"""Of the maps that an encoder may have; at output stride 16 the last one is missing."""
+
+
 class EncoderFeatures(NamedTuple):
-    """Activated maps at three strides; the widths are the encoder's."""
+    """Activated maps at three strides, or at four; the widths are the encoder's, and sides are rounded up."""
 
     stride4: Tensor
     """(B, D4, H/4, W/4)."""
@@ -20,6 +24,12 @@ class EncoderFeatures(NamedTuple):
     """(B, D8, H/8, W/8)."""
     stride16: Tensor
     """(B, D16, H/16, W/16)."""
+    stride32: Tensor | None = None
+    """(B, D32, H/32, W/32) at output stride 32."""
+
+    def levels(self, finest: int = 4) -> list[Tensor]:
+        """The maps from a stride on, finest first."""
+        return [x for stride, x in zip(STRIDES, self, strict=True) if stride >= finest and x is not None]
 
 
 class EncoderWidths(NamedTuple):
@@ -28,6 +38,11 @@ class EncoderWidths(NamedTuple):
     stride4: int
     stride8: int
     stride16: int
+    stride32: int | None = None
+
+    def levels(self, finest: int = 4) -> list[int]:
+        """Those of the maps from a stride on, finest first."""
+        return [width for stride, width in zip(STRIDES, self, strict=True) if stride >= finest and width is not None]
 
 
 class Normalization(NamedTuple):
@@ -60,18 +75,20 @@ class WeightSource:
 
 
 class Encoder(nn.Module):
-    """Images to maps at strides 4, 8 and 16.
+    """Images to maps at strides 4, 8 and 16 and, at output stride 32, at that one.
 
     Attributes:
         widths: Channels of the maps.
-        takes_resnet50: Whether an ordinary ResNet-50's weights fit it.
+        divisor: Of sides that it divides, the maps' sides are known: side / stride, rounded up.
+        torchvision_model: The classifier of torchvision whose weights fit it; empty: none.
     """
 
     widths: EncoderWidths
-    takes_resnet50: bool = False
+    divisor: int = 32
+    torchvision_model: str = ''
 
     def forward(self, images: Tensor) -> EncoderFeatures:
-        """(B, 3, H, W) normalised, sides multiples of 16 -> EncoderFeatures."""
+        """(B, 3, H, W) normalised, sides multiples of the divisor -> EncoderFeatures."""
         raise NotImplementedError
 
     def imagenet_copies(self, source: WeightSource) -> Iterator[Copy]:

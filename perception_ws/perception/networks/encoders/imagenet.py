@@ -40,7 +40,7 @@ def load_imagenet_weights(network: PerceptionNetwork, source: str | Path) -> Ima
     Args:
         network: The encoder ``adapnet`` takes a ResNet-50 in its widths; the others their own architecture.
         source: A state dict on disk (.pth, .pt or .safetensors), a package of PACKAGES that is installed, or
-            ``torchvision`` to download the ResNet-50 that torchvision names IMAGENET1K_V1.
+            ``torchvision`` to download the weights that torchvision names IMAGENET1K_V1.
 
     Raises:
         CheckpointError: If the file is missing or unreadable, or does not fit the network.
@@ -49,12 +49,7 @@ def load_imagenet_weights(network: PerceptionNetwork, source: str | Path) -> Ima
     encoder = network.encoder
     if not isinstance(encoder, Encoder):
         raise ConfigError(f'Network {network.name!r} has no encoder that takes ImageNet weights; start it without.')
-    if source == 'torchvision' and not encoder.takes_resnet50:
-        raise ConfigError(
-            f"The encoder of {network.name!r} takes no ResNet-50, which is what 'torchvision' stands for. Give "
-            'the file of weights of its own architecture.'
-        )
-    weights = WeightSource(read_classifier(source), str(source))
+    weights = WeightSource(_read(source, encoder, network.name), str(source))
     copies = list(encoder.imagenet_copies(weights))
     with torch.no_grad():
         for copy in copies:
@@ -68,14 +63,23 @@ def load_imagenet_weights(network: PerceptionNetwork, source: str | Path) -> Ima
     )
 
 
+def _read(source: str | Path, encoder: Encoder, network: str) -> dict[str, Tensor]:
+    if source != 'torchvision':
+        return read_classifier(source)
+    if not encoder.torchvision_model:
+        raise ConfigError(
+            f"The encoder of {network!r} takes no ResNet of torchvision, which is what 'torchvision' stands for. Give "
+            'the file of weights of its own architecture.'
+        )
+    return _download(encoder.torchvision_model)
+
+
 def read_classifier(source: str | Path) -> dict[str, Tensor]:
-    """The state dict of a classifier from a file, a package, or downloaded on the word ``torchvision``.
+    """The state dict of a classifier from a file or a package.
 
     Raises:
         CheckpointError: If it cannot be had or holds no named tensors.
     """
-    if source == 'torchvision':
-        return _download()
     path = _packaged(str(source)) if source in PACKAGES else Path(source)
     if not path.is_file():
         raise CheckpointError(
@@ -110,12 +114,13 @@ def _packaged(package: str) -> Path:
     return found[0]
 
 
-def _download() -> dict[str, Tensor]:
-    from torchvision.models import ResNet50_Weights
+def _download(model: str) -> dict[str, Tensor]:
+    from torchvision.models import get_model_weights
 
     try:
-        return dict(ResNet50_Weights.IMAGENET1K_V1.get_state_dict(progress=True, check_hash=True))
+        return dict(get_model_weights(model)['IMAGENET1K_V1'].get_state_dict(progress=True, check_hash=True))
     except (OSError, RuntimeError) as error:
         raise CheckpointError(
-            f'ImageNet weights: torchvision could not download them ({error}). Give the path of a local file instead.'
+            f'ImageNet weights: torchvision could not download those of {model} ({error}). Give the path of a local '
+            'file instead.'
         ) from error

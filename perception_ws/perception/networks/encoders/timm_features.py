@@ -1,4 +1,4 @@
-"""Any convolutional encoder of timm (Wightman: "PyTorch Image Models") that can be had at output stride 16.
+"""Any convolutional encoder of timm (Wightman: "PyTorch Image Models") that can be had at output stride 16 or 32.
 
 timm is optional, and nothing is downloaded: weights come from a file (``imagenet_weights`` of a training), which may be
 one that timm publishes.
@@ -17,6 +17,7 @@ from torch import Tensor
 
 from perception.errors import ConfigError, MissingDependencyError, nearest
 from perception.networks.encoders.encoder import (
+    STRIDES,
     Copy,
     Encoder,
     EncoderFeatures,
@@ -29,36 +30,36 @@ from perception.networks.encoders.named_weights import copies_by_name
 if TYPE_CHECKING:
     from types import ModuleType
 
-STRIDES = (4, 8, 16)
-
 
 class TimmEncoder(Encoder):
-    """``timm.create_model(name, features_only=True, output_stride=16)``.
+    """``timm.create_model(name, features_only=True, output_stride=...)``.
 
     Raises:
-        ConfigError: If timm has no model of that name, or none with maps at strides 4, 8 and 16.
+        ConfigError: If timm has no model of that name, or none with maps at all strides up to the output's.
         MissingDependencyError: If timm is not installed.
     """
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, output_stride: int = 16) -> None:
         super().__init__()
-        self.name = name
+        self.name, self.divisor = name, output_stride
         info = self._create().feature_info
         last = {stride: index for index, stride in enumerate(info.reduction())}
-        if not set(STRIDES) <= last.keys():
+        strides = [stride for stride in STRIDES if stride <= output_stride]
+        if not set(strides) <= last.keys():
             raise ConfigError(
-                f'encoder: {name} of timm has maps at strides {sorted(last)}, but 4, 8 and 16 are read. Take another.'
+                f'encoder: {name} of timm has maps at strides {sorted(last)}, but {strides} are read. Take another.'
             )
         # Without what lies behind the last map that is read: it would never learn.
-        self.body = self._create(out_indices=tuple(last[stride] for stride in STRIDES))
+        self.body = self._create(out_indices=tuple(last[stride] for stride in strides))
         self.widths = EncoderWidths(*self.body.feature_info.channels())
 
     def _create(self, **options: Any) -> Any:
         try:
-            return load_timm(self.name).create_model(self.name, features_only=True, output_stride=16, **options)
+            create = load_timm(self.name).create_model
+            return create(self.name, features_only=True, output_stride=self.divisor, **options)
         except (RuntimeError, TypeError, ValueError, NotImplementedError, AssertionError, AttributeError) as error:
             raise ConfigError(
-                f'encoder: {self.name} of timm cannot be had at output stride 16 '
+                f'encoder: {self.name} of timm cannot be had at output stride {self.divisor} '
                 f'({str(error) or type(error).__name__}). Take another, such as resnet18 or mobilenetv3_large_100.'
             ) from error
 
@@ -90,7 +91,7 @@ def load_timm(name: str) -> ModuleType:
     except ImportError as error:
         raise MissingDependencyError(
             f'encoder: {name!r} is one of timm, which is not installed: pip install timm. Without it there are '
-            'adapnet and tf_efficientnet_lite0 to 2.'
+            'adapnet, resnet50, resnet101 and tf_efficientnet_lite0 to 2.'
         ) from error
     known = timm.list_models()
     if name not in known:

@@ -7,10 +7,11 @@ Which readings of the paper they are: docs/decisions.md.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
-from typing import Any, ClassVar, Literal
+from dataclasses import dataclass
+from typing import ClassVar, Literal
 
 from perception.errors import ConfigError
+from perception.networks.configuration import check_choices, check_counts
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -18,7 +19,8 @@ class InterdependentConfig:
     """Widths, depths and switches. Widths are channels.
 
     Attributes:
-        encoder: ``adapnet`` (published), ``tf_efficientnet_lite0``, ``1`` or ``2``, or the name of a model of timm.
+        encoder: ``adapnet`` (published), ``resnet50``, ``resnet101``, ``tf_efficientnet_lite0``, ``1`` or ``2``, or the
+            name of a model of timm.
         stem_width: Output of AdapNet's 7x7 stem; the fields from here to encoder_dropout are its alone.
         input_norm: The published code learns a normalisation of the colours on top of the fixed one.
         block_widths, block_mid_widths: Output and inner width of the four encoder blocks (strides 4, 8, 16, 16).
@@ -91,23 +93,10 @@ class InterdependentConfig:
         return len(self.anchors_wh) // len(self.trident_dilations)
 
     def __post_init__(self) -> None:
-        _check_counts(self)
+        check_counts(self, zero=('class_map_width', 'trident_units'))
         _check_encoder(self)
         _check_choices(self)
         _check_anchors(self.anchors_wh, len(self.trident_dilations))
-
-
-def _check_counts(config: InterdependentConfig) -> None:
-    """Whole numbers are widths, units, strides and dilations."""
-    for field in fields(config):
-        value = getattr(config, field.name)
-        least = 0 if field.name in ('class_map_width', 'trident_units') else 1
-        if any(type(leaf) is int and leaf < least for leaf in _leaves(value)):
-            raise ConfigError(f'{field.name}: expected {least} or more, got {value}.')
-
-
-def _leaves(value: Any) -> list[Any]:
-    return [leaf for item in value for leaf in _leaves(item)] if isinstance(value, tuple) else [value]
 
 
 def _check_encoder(config: InterdependentConfig) -> None:
@@ -123,13 +112,7 @@ def _check_encoder(config: InterdependentConfig) -> None:
 
 
 def _check_choices(config: InterdependentConfig) -> None:
-    choices: dict[str, tuple[object, ...]] = {
-        'detector_features': ('decoder', 'encoder'),
-        'detector_strides': ((4,), (4, 8)),
-    }
-    for key, allowed in choices.items():
-        if getattr(config, key) not in allowed:
-            raise ConfigError(f'{key}: expected one of {allowed}, got {getattr(config, key)!r}.')
+    check_choices(config, {'detector_features': ('decoder', 'encoder'), 'detector_strides': ((4,), (4, 8))})
     for key in ('encoder_dropout', 'detector_dropout'):
         if not 0 <= getattr(config, key) < 1:
             raise ConfigError(f'{key}: expected a probability in [0, 1), got {getattr(config, key)}.')

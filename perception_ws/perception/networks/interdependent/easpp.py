@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from perception.networks.interdependent.config import InterdependentConfig
-from perception.networks.layers import conv_norm
+from perception.networks.layers import SinglePixelNorm, conv_norm
 
 
 class Easpp(nn.Module):
@@ -44,19 +44,6 @@ class GlobalContext(nn.Module):
         """(B, in, h, w) -> (B, out, h, w), constant over h and w."""
         context = F.relu(self.norm(self.conv(x.mean(dim=(2, 3), keepdim=True))))  # (B, out, 1, 1)
         return context.expand(-1, -1, x.shape[2], x.shape[3])
-
-
-class SinglePixelNorm(nn.BatchNorm2d):
-    """Batch norm for (B, C, 1, 1). A single image has no variance, so it is normalised with the running statistics.
-
-    They are left as they are in that case, also in training; the scale and shift still learn.
-    """
-
-    def forward(self, x: Tensor) -> Tensor:
-        """(B, C, 1, 1) -> (B, C, 1, 1)."""
-        if self.training and x.shape[0] == 1:
-            return F.batch_norm(x, self.running_mean, self.running_var, self.weight, self.bias, False, 0.0, self.eps)
-        return super().forward(x)
 
 
 def _dilated_cascade(in_width: int, mid_width: int, out_width: int, rate: int) -> nn.Sequential:

@@ -21,7 +21,7 @@ from perception.networks.interdependent.decoder import Decoder, DecoderMaps, Mas
 from perception.networks.interdependent.easpp import Easpp
 from perception.networks.interdependent.trident import DetectionHead, PyramidWidths
 from perception.networks.layers import InputNormalization, check_images, initialize_he
-from perception.networks.predictions import no_predictions
+from perception.networks.predictions import assemble_output
 
 
 class InterdependentNetwork(PerceptionNetwork):
@@ -108,22 +108,14 @@ class InterdependentNetwork(PerceptionNetwork):
         bottleneck = self.bottleneck(features.stride16)
         skips = self.decoder.refine_skips(features)
         decoded = self.decoder(bottleneck, skips)
-        if detect:
-            predictions = self.detection_head(self._detector_levels(features, skips, decoded), bottleneck)
-        else:
-            predictions = no_predictions(bottleneck, len(self.labels.detection))
-        supervised = segment and self.training
-        return NetworkOutput(
-            boxes=predictions.boxes,
-            objectness=predictions.objectness,
-            class_logits=predictions.class_logits,
-            mask_logits=(
-                self.mask_head(decoded.joined.stride4)
-                if segment
-                else bottleneck.new_zeros(images.shape[0], 0, *image_hw)
-            ),
-            box_codes=predictions.box_codes if self.training else None,
-            auxiliary_mask_logits=self.mask_head.auxiliary_logits(decoded.upsampled) if supervised else (),
+        levels = self._detector_levels(features, skips, decoded)
+        return assemble_output(
+            self,
+            bottleneck,
+            image_hw,
+            self.detection_head(levels, bottleneck) if detect else None,
+            self.mask_head(decoded.joined.stride4) if segment else None,
+            self.mask_head.auxiliary_logits(decoded.upsampled) if segment and self.training else (),
         )
 
     def _detector_levels(self, features: EncoderFeatures, skips: PyramidLevels, decoded: DecoderMaps) -> PyramidLevels:
