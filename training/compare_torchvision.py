@@ -37,6 +37,7 @@ from training.data.batch import Batch
 from training.data.cache import prepare_cache
 from training.data.dataset import SceneDataset
 from training.data.sample import Sample
+from training.data.ssd_augmentation import class_beyond
 from training.data.stream import TrainingStream
 from training.data.transforms import TrainTransform
 from training.descent import Descent
@@ -105,7 +106,7 @@ def choose_data(task: str, config: TrainingConfig) -> list[tuple[DataConfig, Sce
     """
     chosen: list[tuple[DataConfig, SceneDataset]] = []
     for data in config.data:
-        dataset = prepare_cache(open_dataset(data, config.label_space), config.image_hw, Path(config.cache))
+        dataset = prepare_cache(open_dataset(data, config.label_space), config.prepared_hw, Path(config.cache))
         annotated = AnnotatedFor(task, dataset)
         if len(annotated):
             chosen.append((data, annotated))
@@ -126,7 +127,7 @@ def open_stream(
     return TrainingStream(
         [dataset for _, dataset in chosen],
         None if None in shares else [share for share in shares if share is not None],
-        TrainTransform(transform, config.image_hw),
+        TrainTransform(transform, config.image_hw, class_beyond(transform.zoom_out, config.label_space)),
         config.seed,
         config.batch_size,
         start_step=start_step,

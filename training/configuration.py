@@ -6,18 +6,20 @@ import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, is_dataclass
 from functools import cached_property
-from itertools import islice, pairwise
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, Literal, get_args, get_type_hints
 
+import torch
 import yaml
 from jsonargparse import ArgumentParser
+from torch import Tensor
 
 from perception.errors import ConfigError, nearest
 from perception.interfaces import InputSpec, LabelSpace
 from perception.labels import DEFAULT_LABELS, load_label_space
 from perception.networks import resolve_input_spec
-from perception.yaml_files import UniqueKeyLoader
+from training.configuration_files import BASE, files_first, read_values
 from training.criterion import CriterionConfig
 from training.data.taught import TeacherConfig
 from training.data.transforms import TrainTransformConfig
@@ -70,6 +72,8 @@ class TrainingConfig:
             drawn in the phases that learn boxes; ``preset`` keeps the network's. Prior boxes are always the network's.
         transform: Augmentation.
         cache: Folder for prepared caches.
+        cache_hw: Height and width that images are kept at there; (0, 0): image_hw. Kept larger, the parts that the
+            augmentation enlarges have their detail.
         batch_size: Samples per step, over all processes together.
         clip_norm: Largest norm of the gradient; 0: not clipped. Adam takes no notice of a scale that all gradients
             share: what a limit below all of them does is to give every step the same say.
@@ -105,6 +109,7 @@ class TrainingConfig:
     schedule: ScheduleConfig = field(default_factory=ScheduleConfig)
     phases: tuple[Phase, ...] = PAPER_PHASES
     cache: str = 'out/cache'
+    cache_hw: tuple[int, int] = (0, 0)
     batch_size: int = 8
     clip_norm: float = 0.0
     average_decay: float = 0.0
@@ -135,6 +140,7 @@ class TrainingConfig:
         if shares and None not in shares and not any(shares):
             raise ConfigError('The shares of data must not all be 0; there would be no image.')
         for phase in self.phases:
+            self.schedule.check_length(phase.name, phase.iterations)
             if phase.shares and len(phase.shares) != len(shares):
                 names = ', '.join(data.name for data in self.data)
                 raise ConfigError(
@@ -142,6 +148,10 @@ class TrainingConfig:
                 )
         if min(self.image_hw) < 1:
             raise ConfigError(f'image_hw must be two positive sides; got {list(self.image_hw)}.')
+        if any(self.cache_hw) and min(self.cache_hw) < 1:
+            raise ConfigError(
+                f'cache_hw must be two positive sides, or 0 and 0 for image_hw; got {list(self.cache_hw)}.'
+            )
         processes = self.devices * self.num_nodes
         if self.batch_size < 1 or processes < 1 or self.batch_size % processes:
             raise ConfigError(f'batch_size {self.batch_size} must be a multiple of the {processes} processes.')
@@ -161,6 +171,15 @@ class TrainingConfig:
         for name in ('workers', 'threads', 'seed'):
             if getattr(self, name) < 0:
                 raise ConfigError(f'{name} must be at least 0, got {getattr(self, name)}.')
+
+    @property
+    def prepared_hw(self) -> tuple[int, int]:
+        """Height and width of prepared images."""
+        return self.cache_hw if any(self.cache_hw) else self.image_hw
+
+    def at_network_size(self, prepared_wh: Tensor) -> Tensor:
+        """Sizes of objects (N, 2) in prepared images to those in the network's input."""
+        return prepared_wh * (torch.tensor(self.image_hw[::-1]) / torch.tensor(self.prepared_hw[::-1]))
 
     def shares_of(self, phase: Phase) -> tuple[float, ...] | None:
         """The share of each data set in the draws of a phase; None: every sample has the same."""
@@ -222,6 +241,7 @@ def build_parser() -> ArgumentParser:
         allow_abbrev=False,
     )
     parser.add_argument('--config', action='config', help='a file of config/training/')
+    parser.add_argument(f'--{BASE}', help='in a file: another that says what it leaves out, beside it')
     parser.add_class_arguments(TrainingConfig)
     parser.add_argument('--resume', action='store_true', help="go on from the run folder's last saved state")
     return parser
@@ -237,7 +257,7 @@ def parse_arguments(arguments: Sequence[str] | None = None) -> tuple[TrainingCon
         ConfigError: If a file has a key that means nothing, or a value is out of range. A wrong option or type ends the
             program with a usage message.
     """
-    parser, words = build_parser(), _files_first(sys.argv[1:] if arguments is None else arguments)
+    parser, words = build_parser(), files_first(sys.argv[1:] if arguments is None else arguments)
     for word, following in pairwise((*words, '')):
         option, joined, value = word.partition('=')
         if option.endswith('.help'):
@@ -255,14 +275,8 @@ def parse_arguments(arguments: Sequence[str] | None = None) -> tuple[TrainingCon
 
 def _check_file(path: Path) -> None:
     """Refuse keys that no field has, before the command line's library does in its own words."""
-    try:
-        values = yaml.load(path.read_text(), UniqueKeyLoader)
-    except (OSError, UnicodeDecodeError):
-        return  # what is wrong with the file itself, the library tells well
-    except yaml.YAMLError as error:
-        raise ConfigError(f'{path} is no valid YAML: {error}') from error
-    if isinstance(values, dict):
-        _check_keys(values, TrainingConfig, str(path))
+    values = {key: value for key, value in read_values(path).items() if key != BASE}
+    _check_keys(values, TrainingConfig, str(path))
 
 
 def _check_option(name: str, text: str) -> None:
@@ -292,19 +306,6 @@ def _check_keys(values: Mapping[Any, Any], config: type, place: str) -> None:
         for index, item in enumerate(value if several else [{rest: value} if rest else value]):
             if isinstance(item, dict) and isinstance(inner, type):
                 _check_keys(item, inner, f'{place}, {name}[{index}]' if several else f'{place}, {name}')
-
-
-def _files_first(arguments: Sequence[str]) -> list[str]:
-    """The same arguments, configuration files in front: a file would take back in silence what stands before it."""
-    files: list[str] = []
-    options: list[str] = []
-    words = iter(arguments)
-    for word in words:
-        if word == '--config':
-            files += [word, *islice(words, 1)]
-        else:
-            (files if word.startswith('--config=') else options).append(word)
-    return [*files, *options]
 
 
 def refuse_options(arguments: Sequence[str], refused: Mapping[str, str]) -> None:

@@ -26,7 +26,7 @@ def check_training_data(
     Args:
         config: The run.
         learnable: For each phase what its parts can learn from: ``masks``, ``boxes`` or both.
-        datasets: At network size, in the order of the configuration.
+        datasets: As they are cached, in the order of the configuration.
 
     Raises:
         ConfigError: If a data set is not annotated, or a phase finds nothing to learn in its own.
@@ -62,15 +62,16 @@ def _missing_objects(survey: Survey, config: TrainingConfig) -> str:
     """Why annotated boxes teach no object; empty where they do, or where none are annotated."""
     if not survey.with_boxes:
         return ''
-    if not len(survey.sizes_wh):
+    sizes_wh = config.at_network_size(survey.sizes_wh)
+    if not len(sizes_wh):
         return f'the box annotation of {survey.with_boxes} images holds not one object'
-    shortest, enlarged = config.transform.min_box_side_px, config.transform.scale[1]
-    short_sides = survey.sizes_wh.amin(dim=1)
+    shortest, enlarged = config.transform.min_box_side_px, config.transform.largest_scale
+    short_sides = sizes_wh.amin(dim=1)
     if (short_sides * enlarged >= shortest).any():
         return ''
-    width, height = survey.sizes_wh[short_sides.argmax()].tolist()
+    width, height = sizes_wh[short_sides.argmax()].tolist()
     return (
-        f'all {len(survey.sizes_wh)} boxes have a side below transform.min_box_side_px, {shortest:g}, at '
+        f'all {len(sizes_wh)} boxes have a side below transform.min_box_side_px, {shortest:g}, at '
         f'{config.image_hw[0]}x{config.image_hw[1]} times {enlarged:g}, the largest scale; the best of them has '
         f'{width:.2g} x {height:.2g} before that. Are they in pixels of their images?'
     )

@@ -10,7 +10,7 @@ the averaged network where there is one: that is the network that is kept, and w
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
@@ -128,17 +128,20 @@ class OptimizerConfig:
     """The optimizer of every phase; each phase starts it afresh.
 
     Attributes:
-        name: ``adam`` (the paper) or ``adamw``, whose weight decay acts on the weights and not on the gradient.
-        betas: Decay of the two moments; the paper's.
-        eps: Added to the denominator; the paper's 1e-10 would vanish in half precision.
+        name: ``adam`` (the paper), ``adamw``, whose weight decay acts on the weights and not on the gradient, or
+            ``sgd``.
+        betas: Decay of Adam's two moments; the paper's.
+        eps: Added to Adam's denominator; the paper's 1e-10 would vanish in half precision.
+        momentum: Of ``sgd``.
         weight_decay: Of weights; norms and biases are spared. The paper states none.
         encoder_share: Share of the learning rate at which the part ``encoder`` learns; pre-trained, it wants less than
             what learns from scratch.
     """
 
-    name: Literal['adam', 'adamw'] = 'adam'
+    name: Literal['adam', 'adamw', 'sgd'] = 'adam'
     betas: tuple[float, float] = (0.9, 0.999)
     eps: float = 1e-10
+    momentum: float = 0.9
     weight_decay: float = 0.0
     encoder_share: float = 1.0
 
@@ -150,11 +153,20 @@ class OptimizerConfig:
                 'An optimizer needs betas in [0, 1), eps > 0 and weight_decay >= 0; got '
                 f'{self.betas}, {self.eps} and {self.weight_decay}.'
             )
+        if not 0 <= self.momentum < 1:
+            raise ConfigError(f'momentum: expected a share in [0, 1), got {self.momentum}.')
         if not 0 < self.encoder_share <= 1:
             raise ConfigError(f'encoder_share: expected a share in (0, 1], got {self.encoder_share}.')
 
 
-OPTIMIZERS: dict[str, type[torch.optim.Adam]] = {'adam': torch.optim.Adam, 'adamw': torch.optim.AdamW}
+Groups = list[dict[str, Any]]
+"""Of parameters, as PyTorch's optimizers take them."""
+
+OPTIMIZERS: dict[str, Callable[[Groups, float, OptimizerConfig], Optimizer]] = {
+    'adam': lambda groups, rate, config: torch.optim.Adam(groups, rate, config.betas, config.eps),
+    'adamw': lambda groups, rate, config: torch.optim.AdamW(groups, rate, config.betas, config.eps),
+    'sgd': lambda groups, rate, config: torch.optim.SGD(groups, rate, config.momentum),
+}
 
 
 def weigh_losses(config: CriterionConfig, phase: Phase) -> CriterionConfig:
@@ -239,17 +251,17 @@ def optimizer_of(parameters: Sequence[nn.Parameter], learning_rate: float, confi
     return _optimizer(_groups(parameters, config), learning_rate, config)
 
 
-def _groups(parameters: Sequence[nn.Parameter], config: OptimizerConfig, **extra: float) -> list[dict[str, Any]]:
+def _groups(parameters: Sequence[nn.Parameter], config: OptimizerConfig, **extra: float) -> Groups:
     # Weights of convolutions have more than one axis; norms and biases have one.
-    groups: list[dict[str, Any]] = [
+    groups: Groups = [
         {'params': [p for p in parameters if p.ndim > 1], 'weight_decay': config.weight_decay, **extra},
         {'params': [p for p in parameters if p.ndim <= 1], 'weight_decay': 0.0, **extra},
     ]
     return [group for group in groups if group['params']]
 
 
-def _optimizer(groups: list[dict[str, Any]], learning_rate: float, config: OptimizerConfig) -> Optimizer:
-    optimizer = OPTIMIZERS[config.name](groups, lr=learning_rate, betas=config.betas, eps=config.eps)
+def _optimizer(groups: Groups, learning_rate: float, config: OptimizerConfig) -> Optimizer:
+    optimizer = OPTIMIZERS[config.name](groups, learning_rate, config)
     set_learning_rate(optimizer, learning_rate)
     return optimizer
 

@@ -24,6 +24,7 @@ from training.criterion import CriterionConfig
 from training.data import build_dataset
 from training.data.cache import CachedDataset, prepare_cache
 from training.data.dataset import SceneDataset, sum_pixels
+from training.data.ssd_augmentation import class_beyond
 from training.data.stream import TrainingStream
 from training.data.taught import TaughtDataset
 from training.data.transforms import TrainTransform
@@ -48,7 +49,7 @@ def open_dataset(config: DataConfig, labels: LabelSpace) -> SceneDataset:
 def prepare_datasets(
     config: TrainingConfig, fabric: Fabric, checkpoint: Checkpoint | None, state: Mapping[str, Any] | None
 ) -> list[CachedDataset]:
-    """The training data at network size; the first process of a machine builds what is missing.
+    """The training data as it is cached; the first process of a machine builds what is missing.
 
     Args:
         config: The run, whose phases are rehearsed first.
@@ -73,7 +74,7 @@ def prepare_datasets(
     datasets = [open_dataset(data, config.label_space) for data in config.data]
     with fabric.rank_zero_first(local=True):
         prepared = [
-            prepare_cache(dataset, config.image_hw, Path(config.cache), show_progress=fabric.local_rank == 0)
+            prepare_cache(dataset, config.prepared_hw, Path(config.cache), show_progress=fabric.local_rank == 0)
             for dataset in datasets
         ]
     check_training_data(config, learnable, prepared)
@@ -144,7 +145,7 @@ def prepare_start(config: TrainingConfig, datasets: Sequence[SceneDataset], chec
     network_config = resolve_config(config.network, config.network_config)
     if config.anchors == 'cluster' and takes_anchors(network_config):
         draws = config.draws_per_image([len(dataset) for dataset in datasets])
-        sizes, weights = mix_sizes([dataset.survey.sizes_wh for dataset in datasets], draws)
+        sizes, weights = mix_sizes([config.at_network_size(dataset.survey.sizes_wh) for dataset in datasets], draws)
         if len(sizes):
             clusters = cluster_anchors(sizes, weights, count=len(network_config.anchors_wh), seed=config.seed)
             network_config = replace(network_config, anchors_wh=clusters.anchors_wh)
@@ -230,7 +231,7 @@ def open_stream(
     return TrainingStream(
         datasets,
         config.shares_of(phase),
-        TrainTransform(transform, config.image_hw),
+        TrainTransform(transform, config.image_hw, class_beyond(transform.zoom_out, config.label_space)),
         config.seed,
         config.batch_size // fabric.world_size,
         start_step,

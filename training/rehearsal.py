@@ -11,6 +11,7 @@ from perception.interfaces import PerceptionNetwork
 from training.configuration import TrainingConfig
 from training.criterion import Criterion, CriterionConfig
 from training.data.sample import Sample
+from training.data.ssd_augmentation import class_beyond
 from training.data.transforms import TrainTransformConfig
 from training.detection_loss import DETECTION_LOSSES, detection_loss_of
 from training.phases import Phase, set_training_mode, weigh_losses
@@ -41,6 +42,7 @@ def rehearse(config: TrainingConfig, network: PerceptionNetwork) -> list[set[str
 
 def _check_transform(transform: TrainTransformConfig, network: PerceptionNetwork) -> None:
     _check_crop('transform', transform.crop_hw, network)
+    class_beyond(transform.zoom_out, network.labels)
     classes = len(network.labels.segmentation)
     if any(index >= classes for index in transform.focus_classes):
         raise ConfigError(

@@ -103,6 +103,31 @@ def test_detection_of_prior_boxes_is_divided_by_their_positives() -> None:
     torch.testing.assert_close(found['total'], 40 * found['segmentation'] + 3 * found['detection'])
 
 
+@pytest.mark.parametrize('mining', ['image', 'batch'])
+def test_images_without_annotation_change_no_loss_of_prior_boxes(mining: str) -> None:
+    network = build_multi_box_network()
+    criterion = Criterion(CriterionConfig(multi_box=MultiBoxLossConfig(mining=mining)))  # type: ignore[arg-type]
+    kinds = [(True, True), (False, False), (False, True), (True, False), (False, False)]
+    samples = [draw_scene(3 * row, masked=masked, boxed=boxed) for row, (masked, boxed) in enumerate(kinds)]
+    output = leaf_output(network, samples)
+    found = criterion(network, output, samples)
+
+    def of_rows(rows: list[int]) -> dict[str, Tensor]:
+        chosen = map_output(output, lambda tensor: tensor[rows])
+        return criterion(network, chosen, [samples[row] for row in rows])
+
+    boxed, masked = of_rows([0, 2]), of_rows([0, 3])
+    for name, term in found.items():
+        if name != 'total':
+            torch.testing.assert_close(term, (boxed if name.startswith('detection') else masked)[name])
+            assert term > 0
+    found['total'].backward()
+    for row, (has_mask, has_boxes) in enumerate(kinds):
+        assert bool(output.mask_logits.grad[row].any()) == has_mask  # type: ignore[index]
+        for predictions in (output.objectness, output.class_logits, output.box_codes):
+            assert bool(predictions.grad[row].any()) == has_boxes  # type: ignore[index,union-attr]
+
+
 def test_unannotated_images_have_no_gradient(network: PerceptionNetwork) -> None:
     samples = [draw_scene(masked=False), draw_scene(boxed=False)]
     output = leaf_output(network, samples)

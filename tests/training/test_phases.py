@@ -16,6 +16,7 @@ from training.phases import (
     Phase,
     build_optimizer,
     freeze_all_but,
+    set_learning_rate,
     set_training_mode,
     weigh_losses,
 )
@@ -175,6 +176,33 @@ def test_norms_and_biases_do_not_decay() -> None:
     for name, parameter in network.named_parameters():
         assert (id(parameter) in spared_ids) == (name.endswith('bias') or parameter.ndim == 1), name
     assert len(decaying['params']) + len(spared['params']) == len(list(network.parameters()))
+
+
+def test_sgd_has_momentum_and_decays_weights() -> None:
+    network = build_narrow_network()
+    config = OptimizerConfig(name='sgd', momentum=0.8, weight_decay=5e-4)
+    optimizer = build_optimizer(network, PAPER_PHASES[0], config)
+    assert type(optimizer) is torch.optim.SGD
+    decaying, spared = optimizer.param_groups
+    assert (decaying['weight_decay'], spared['weight_decay']) == (5e-4, 0.0)
+    weight, bias = decaying['params'][0], spared['params'][0]
+    before = [parameter.detach().clone() for parameter in (weight, bias)]
+    for _ in range(2):
+        weight.grad, bias.grad = torch.ones_like(weight), torch.ones_like(bias)
+        set_learning_rate(optimizer, 0.1)
+        optimizer.step()
+    first = 1 + 5e-4 * before[0]
+    expected = before[0] - 0.1 * first - 0.1 * (0.8 * first + 1 + 5e-4 * (before[0] - 0.1 * first))
+    torch.testing.assert_close(weight.detach(), expected)
+    torch.testing.assert_close(bias.detach(), before[1] - 0.1 - 0.1 * 1.8)
+
+
+@pytest.mark.parametrize(
+    'setting', [{'momentum': 1.0}, {'momentum': -0.1}, {'betas': (0.9, 1.0)}, {'eps': 0.0}, {'weight_decay': -1.0}]
+)
+def test_optimizer_settings_out_of_range_are_refused(setting: dict[str, object]) -> None:
+    with pytest.raises(ConfigError, match=next(iter(setting))):
+        OptimizerConfig(**setting)  # type: ignore[arg-type]
 
 
 def test_unknown_names_are_refused_with_the_nearest() -> None:

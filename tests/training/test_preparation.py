@@ -29,7 +29,14 @@ from training.data.dataset import SceneDataset
 from training.data.sample import Sample
 from training.distributed import build_fabric
 from training.phases import Phase
-from training.preparation import _images_of, prepare_datasets, prepare_start, prepare_validation, restore_start
+from training.preparation import (
+    _images_of,
+    open_stream,
+    prepare_datasets,
+    prepare_start,
+    prepare_validation,
+    restore_start,
+)
 from training.rehearsal import rehearse
 from training.staged_train import train
 
@@ -147,6 +154,24 @@ def _boxes_alone(root: Path, boxes: list[list[float]]) -> str:
     )
 
 
+def test_images_may_be_kept_larger_than_the_network_sees_them(config_file: Path) -> None:
+    anchors, batches = {}, {}
+    for size in ('[0, 0]', '[192, 384]'):
+        config = read_config(config_file, '--cache_hw', size)
+        fabric = build_fabric(config)
+        (cached,) = prepare_datasets(config, fabric, None, None)
+        anchors[size] = prepare_start(config, [cached], None).network.config.anchors_wh
+        stream = open_stream(config, config.phases[0], [cached], fabric, start_step=0, stop_step=1)
+        batches[size] = next(iter(stream))
+    assert cached[0].image.shape == (3, 192, 384)
+    torch.testing.assert_close(torch.tensor(anchors['[192, 384]']), torch.tensor(anchors['[0, 0]']))
+    for large, small in zip(*batches.values(), strict=True):
+        assert large.image.shape == small.image.shape == (3, 96, 192)
+    with pytest.raises(ConfigError, match=r'cache_hw must be two positive sides.*\[0, 5\]'):
+        read_config(config_file, '--cache_hw', '[0, 5]')
+
+
+@pytest.mark.parametrize('cache', ['[0, 0]', '[192, 384]'])
 @pytest.mark.parametrize(
     ('boxes', 'said'),
     [
@@ -164,9 +189,10 @@ def test_boxes_that_teach_no_object_are_told_before_training(
     caplog: pytest.LogCaptureFixture,
     boxes: list[list[float]],
     said: str,
+    cache: str,
 ) -> None:
     data = _boxes_alone(tmp_path / 'photos', boxes)
-    config = read_config(config_file, '--data', data, '--anchors', 'preset')
+    config = read_config(config_file, '--data', data, '--anchors', 'preset', '--cache_hw', cache)
     with pytest.raises(ConfigError, match=f"'joint' has nothing to learn: its data has nothing .{re.escape(said)}"):
         prepare_datasets(config, build_fabric(config), None, None)
     caplog.clear()

@@ -1,8 +1,11 @@
 """The learning rate's course, at the values of docs/decisions.md#the-schedule and at the seams."""
 
 import pytest
+import torch
 
 from perception.errors import ConfigError
+from training.configuration import DataConfig, TrainingConfig
+from training.phases import Phase
 from training.schedule import ScheduleConfig, learning_rate
 
 
@@ -52,7 +55,52 @@ def test_every_rate_lies_between_end_and_full(kind: str, iterations: int) -> Non
         assert all(1e-6 <= rate <= 1e-3 * (1 + 1e-12) for rate in course)
 
 
-@pytest.mark.parametrize('setting', [{'kind': 'step'}, {'cycle': 0}, {'power': 0.0}, {'end': -1.0}, {'warm_up': 1.0}])
+def test_steps_are_torchs() -> None:
+    config = ScheduleConfig(kind='steps', drops=(35, 50))
+    optimizer = torch.optim.SGD([torch.zeros(1, requires_grad=True)], 1e-4)
+    theirs = torch.optim.lr_scheduler.MultiStepLR(optimizer, [35, 50])
+    for rate in rates(config, 65, initial=1e-4):
+        assert rate == pytest.approx(theirs.get_last_lr()[0], rel=1e-12)
+        optimizer.step()
+        theirs.step()
+    assert rates(config, 65, initial=1e-4)[34:36] == pytest.approx([1e-4, 1e-5], rel=1e-12)
+
+
+def test_steps_may_warm_up() -> None:
+    course = rates(ScheduleConfig(kind='steps', drops=(20,), drop_factor=0.5, warm_up_steps=10), 30)
+    assert course == pytest.approx([1e-4 * step for step in range(1, 11)] + [1e-3] * 10 + [5e-4] * 10)
+
+
+def test_a_drop_that_never_comes_is_refused() -> None:
+    run = {
+        'data': (DataConfig(name='camvid', root='x'),),
+        'phases': (Phase(name='all', iterations=65, learning_rate=1.0),),
+    }
+    TrainingConfig(**run, schedule=ScheduleConfig(kind='steps', drops=(35, 64)))  # type: ignore[arg-type]
+    for setting in ({'drops': (35, 65)}, {'warm_up_steps': 65}):
+        with pytest.raises(ConfigError, match=r"'all' has 65 iterations.*step 65"):
+            TrainingConfig(**run, schedule=ScheduleConfig(kind='steps', **setting))  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    'setting',
+    [
+        {'kind': 'step'},
+        {'cycle': 0},
+        {'power': 0.0},
+        {'end': -1.0},
+        {'warm_up': 1.0},
+        {'drops': (5,)},
+        {'drops': (50, 35), 'kind': 'steps'},
+        {'drops': (35, 35), 'kind': 'steps'},
+        {'drops': (0, 35), 'kind': 'steps'},
+        {'drop_factor': 1.0, 'kind': 'steps'},
+        {'drop_factor': 0.0, 'kind': 'steps'},
+        {'warm_up_steps': 36, 'drops': (35,), 'kind': 'steps'},
+        {'warm_up_steps': -1, 'kind': 'steps'},
+        {'warm_up_steps': 5, 'kind': 'one_cycle'},
+    ],
+)
 def test_settings_out_of_range_are_refused(setting: dict[str, object]) -> None:
     with pytest.raises(ConfigError, match=next(iter(setting))):
         ScheduleConfig(**setting)  # type: ignore[arg-type]

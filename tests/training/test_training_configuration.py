@@ -30,6 +30,38 @@ def test_of_several_files_the_last_one_holds(config_file: Path, tmp_path: Path) 
     assert (config.batch_size, config.seed) == (4, 5)
 
 
+def test_a_file_may_stand_on_another(config_file: Path, tmp_path: Path) -> None:
+    (tmp_path / 'runs').mkdir()
+    middle, top = tmp_path / 'middle.yaml', tmp_path / 'runs' / 'top.yaml'
+    middle.write_text('base: config.yaml\nseed: 3\ncriterion: {w_seg: 2.0, w_det: 4.0}\nbatch_size: 6\n')
+    top.write_text('base: ../middle.yaml\ncriterion: {w_det: 5.0}\nbatch_size: 4\n')
+    plain, _ = parse_arguments(['--config', str(config_file)])
+    for words in (['--config', str(top)], [f'--config={top}']):
+        config, _ = parse_arguments([*words, '--save_every', '7'])
+        assert (config.seed, config.batch_size, config.save_every) == (3, 4, 7)
+        assert (config.criterion.w_seg, config.criterion.w_det) == (2.0, 5.0)
+        assert (config.data, config.phases) == (plain.data, plain.phases)
+
+
+@pytest.mark.parametrize(
+    ('middle', 'said'),
+    [
+        ('base: nowhere.yaml', "middle.yaml: base is 'nowhere.yaml'; expected a file"),
+        ('base: [config.yaml]', 'middle.yaml: base is .*; expected a file'),
+        ('base: top.yaml', "middle.yaml: base is 'top.yaml', which stands on this file itself"),
+        ('base: middle.yaml', "middle.yaml: base is 'middle.yaml', which stands on this file itself"),
+        ('bas: config.yaml', "middle.yaml: there is no field 'bas'"),
+        ('sed: 3', "middle.yaml: there is no field 'sed'"),
+        ('seed: 3\nseed: 4', 'middle.yaml is no valid YAML'),
+    ],
+)
+def test_a_base_that_cannot_be_is_named(tmp_path: Path, middle: str, said: str) -> None:
+    (tmp_path / 'middle.yaml').write_text(middle)
+    (tmp_path / 'top.yaml').write_text('base: middle.yaml\n')
+    with pytest.raises(ConfigError, match=said):
+        parse_arguments(['--config', str(tmp_path / 'top.yaml')])
+
+
 @pytest.mark.parametrize(
     ('words', 'said'), [(['--config'], '--config: expected one argument'), (['--batch_siz', '4'], '--batch_siz')]
 )

@@ -1,10 +1,10 @@
-"""Augmentation: random scale, crop, flip, and colour as an option (interdependent paper, experiments).
+"""Augmentation: random scale, crop, flip, and colour as an option (interdependent paper, experiments); SSD's besides.
 
 The paper enlarges by 1 to 1.5 and crops at network size. Here the part of the image that the crop would show is cut
 first and resized once. Below scale 1 the image lies in a canvas of its mean colour, which is unlabelled in the mask.
 The result depends on the sample and the generator alone: nothing draws from a global random state.
 
-Shape letters: H W the sample's image, h w the network input, N objects, M ignored regions.
+Shape letters: H W the sample's image.
 """
 
 from __future__ import annotations
@@ -13,15 +13,20 @@ from dataclasses import dataclass, replace
 
 import cv2
 import torch
-from torch import Tensor
-from torchvision import tv_tensors
-from torchvision.transforms import InterpolationMode
-from torchvision.transforms.v2 import functional
 
 from perception.errors import ConfigError
 from perception.interfaces import UNLABELLED
 from training.data.color import apply_color_matrix, color_matrix, mean_color
 from training.data.sample import Sample
+from training.data.ssd_augmentation import (
+    IoUCropConfig,
+    PhotometricConfig,
+    ZoomOutConfig,
+    crop_to_object,
+    distort_color,
+    zoom_out,
+)
+from training.data.view import Canvas, View, flip, show_view, whole_view
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,6 +44,9 @@ class TrainTransformConfig:
             without a mask take one of their boxes.
         min_box_side_px: Boxes with a shorter side after clipping are dropped; the paper makes them background.
         padding_rgb: Colour of the canvas, before the change of colour; the mean that the networks subtract.
+        zoom_out: The image in a larger canvas; None: never. ``scale`` then tells of that canvas; [1, 1] shows it whole.
+        iou_crop: A part that overlaps an object, of the image or the canvas; None: never. ``scale`` as before.
+        photometric: SSD's changes of colour, in place of those above; None: none.
     """
 
     crop_hw: tuple[int, int] = (0, 0)
@@ -51,6 +59,9 @@ class TrainTransformConfig:
     focus_classes: tuple[int, ...] = ()
     min_box_side_px: float = 2.0
     padding_rgb: tuple[float, float, float] = (123.675, 116.28, 103.53)
+    zoom_out: ZoomOutConfig | None = None
+    iou_crop: IoUCropConfig | None = None
+    photometric: PhotometricConfig | None = None
 
     def __post_init__(self) -> None:
         """Check the ranges.
@@ -73,16 +84,19 @@ class TrainTransformConfig:
             raise ConfigError(f'focus_classes: expected ids of 0 to {UNLABELLED - 1}, got {self.focus_classes}.')
         if not all(0 <= change <= 1 for change in changes):
             raise ConfigError(f'brightness, contrast and saturation must lie in 0..1; got {changes}.')
+        if self.photometric and any(changes):
+            raise ConfigError(
+                f'photometric replaces brightness, contrast and saturation, got {changes}; leave these out.'
+            )
+        if self.focus_probability and (self.zoom_out or self.iou_crop):
+            raise ConfigError(
+                'focus_probability chooses what is shown, and so do zoom_out and iou_crop; keep the one or the others.'
+            )
 
-
-@dataclass(frozen=True)
-class View:
-    """The rectangle of the image that fills the canvas; where the scale is below 1 it reaches beyond the image."""
-
-    top: int
-    left: int
-    height: int
-    width: int
+    @property
+    def largest_scale(self) -> float:
+        """How much a part of an image may be enlarged."""
+        return self.scale[1] / (self.iou_crop.sides[0] if self.iou_crop else 1)
 
 
 class TrainTransform:
@@ -91,34 +105,51 @@ class TrainTransform:
     Args:
         config: What it does.
         image_hw: Height and width of the network input, at which an enlargement of 1 shows the whole image.
+        padding_class: What masks have beyond the image.
     """
 
-    def __init__(self, config: TrainTransformConfig, image_hw: tuple[int, int]) -> None:
+    def __init__(
+        self, config: TrainTransformConfig, image_hw: tuple[int, int], padding_class: int = UNLABELLED
+    ) -> None:
         self.config, self.image_hw = config, image_hw
-        self.result_hw = config.crop_hw if any(config.crop_hw) else image_hw
+        self.canvas = Canvas(
+            image_hw=config.crop_hw if any(config.crop_hw) else image_hw,
+            padding_rgb=config.padding_rgb,
+            padding_class=padding_class,
+            min_box_side_px=config.min_box_side_px,
+        )
 
     def __call__(self, sample: Sample, generator: torch.Generator) -> Sample:
-        view = self._choose_view(sample, generator)
-        sample = show_view(sample, view, self.result_hw, self.config)
+        view = self._choose_view(sample, self._choose_surroundings(sample, generator), generator)
+        sample = show_view(sample, view, self.canvas)
         if _uniform(0, 1, generator) < self.config.flip_probability:
             sample = flip(sample)
         return self._change_color(sample, generator)
 
-    def _choose_view(self, sample: Sample, generator: torch.Generator) -> View:
-        height, width = sample.image.shape[1:]
+    def _choose_surroundings(self, sample: Sample, generator: torch.Generator) -> View:
+        """What is enlarged and cropped: the image, unless it is to be more or less of it."""
+        around = whole_view(sample)
+        if self.config.zoom_out is not None:
+            around = zoom_out(around, self.config.zoom_out, generator)
+        if self.config.iou_crop is not None:
+            around = crop_to_object(sample, around, self.config.iou_crop, generator)
+        return around
+
+    def _choose_view(self, sample: Sample, around: View, generator: torch.Generator) -> View:
+        around_hw = around.height, around.width
         scale = _uniform(*self.config.scale, generator)
         view_hw = [
             max(1, round(side * shown / (whole * scale)))
-            for side, shown, whole in zip((height, width), self.result_hw, self.image_hw, strict=True)
+            for side, shown, whole in zip(around_hw, self.canvas.image_hw, self.image_hw, strict=True)
         ]
         focus = None
         if self.config.focus_probability and _uniform(0, 1, generator) < self.config.focus_probability:
             focus = self._choose_focus(sample, generator)
         top, left = (
             _choose_offset(side, shown, focus and focus[axis], generator)
-            for axis, (side, shown) in enumerate(zip((height, width), view_hw, strict=True))
+            for axis, (side, shown) in enumerate(zip(around_hw, view_hw, strict=True))
         )
-        return View(top, left, view_hw[0], view_hw[1])
+        return View(around.top + top, around.left + left, view_hw[0], view_hw[1])
 
     def _choose_focus(self, sample: Sample, generator: torch.Generator) -> tuple[int, int] | None:
         """Row and column of a random pixel of a random rare class; None where the sample has none."""
@@ -138,6 +169,8 @@ class TrainTransform:
 
     def _change_color(self, sample: Sample, generator: torch.Generator) -> Sample:
         config = self.config
+        if config.photometric is not None:
+            return replace(sample, image=distort_color(sample.image, config.photometric, generator))
         if not (config.brightness or config.contrast or config.saturation):
             return sample
         image_rgb = sample.image.permute(1, 2, 0).numpy()
@@ -151,124 +184,6 @@ class TrainTransform:
         }
         matrix = color_matrix(mean_color(image_rgb), **factors)
         return replace(sample, image=torch.from_numpy(apply_color_matrix(image_rgb, matrix)).permute(2, 0, 1))
-
-
-def show_view(sample: Sample, view: View, result_hw: tuple[int, int], config: TrainTransformConfig) -> Sample:
-    """Cut a view out of a sample.
-
-    A box stays if its centre lies in the view and, clipped, its sides are long enough.
-
-    Args:
-        sample: (H, W).
-        view: In the sample's pixels.
-        result_hw: Height and width that it gets.
-        config: Gives the padding, and the shortest side of a box.
-    """
-    placement = _place(view, (sample.image.shape[1], sample.image.shape[2]), result_hw)
-    boxes, labels, mask = sample.boxes, sample.labels, sample.mask
-    if boxes is not None and labels is not None:
-        whole = placement.move_boxes(boxes)
-        boxes = _clip(whole, result_hw)
-        centre = (whole[:, :2] + whole[:, 2:]) / 2  # (N, 2); of the whole object, so taken before clipping
-        inside = ((centre >= 0) & (centre < torch.tensor(result_hw[::-1]))).all(1)
-        stays = inside & (_sides(boxes) >= config.min_box_side_px).all(1)
-        boxes, labels = boxes[stays], labels[stays]
-    ignored = _clip(placement.move_boxes(sample.ignore_boxes), result_hw)
-    if mask is not None:
-        # As an image, because v2 resizes masks by the pixel before, which shifts thin things against the image.
-        mask = placement.move_picture(mask[None], (UNLABELLED,), InterpolationMode.NEAREST_EXACT)[0]
-    return replace(
-        sample,
-        image=placement.move_picture(sample.image, config.padding_rgb, InterpolationMode.BILINEAR),
-        boxes=boxes,
-        labels=labels,
-        ignore_boxes=ignored[(_sides(ignored) > 0).all(1)],
-        mask=mask,
-    )
-
-
-def flip(sample: Sample) -> Sample:
-    """Mirror a sample left to right."""
-    image_hw = sample.image.shape[1], sample.image.shape[2]
-
-    def flip_boxes(boxes: Tensor) -> Tensor:
-        return functional.horizontal_flip(_as_boxes(boxes, image_hw)).as_subclass(Tensor)
-
-    return replace(
-        sample,
-        image=functional.horizontal_flip(sample.image),
-        boxes=None if sample.boxes is None else flip_boxes(sample.boxes),
-        ignore_boxes=flip_boxes(sample.ignore_boxes),
-        mask=None if sample.mask is None else functional.horizontal_flip(sample.mask),
-    )
-
-
-@dataclass(frozen=True)
-class _Placement:
-    """Which part of the image goes where in the canvas: all of the canvas, unless the view reaches beyond the image."""
-
-    part: tuple[int, int, int, int]
-    """Top, left, height, width in the image (H, W)."""
-    corner: tuple[int, int]
-    """Its first row and column in the canvas."""
-    size: tuple[int, int]
-    """Its height and width there."""
-    image_hw: tuple[int, int]
-    canvas_hw: tuple[int, int]
-
-    def move_picture(self, picture: Tensor, padding: tuple[float, ...], interpolation: InterpolationMode) -> Tensor:
-        """(C, H, W) uint8 to (C, h, w), in channels-last memory."""
-        part = functional.crop(picture, *self.part)
-        # The resize has a fast kernel for whole channels-last memory, and takes it for nothing else.
-        part = part.permute(1, 2, 0).contiguous().permute(2, 0, 1)
-        antialias = interpolation is InterpolationMode.BILINEAR
-        moved = functional.resize(part, list(self.size), interpolation=interpolation, antialias=antialias)
-        if self.size == self.canvas_hw:
-            return moved
-        color = torch.tensor(padding).round().to(torch.uint8)
-        canvas = color.expand(*self.canvas_hw, len(padding)).clone().permute(2, 0, 1)
-        (top, left), (height, width) = self.corner, self.size
-        canvas[:, top : top + height, left : left + width] = moved
-        return canvas
-
-    def move_boxes(self, boxes: Tensor) -> Tensor:
-        """(N, 4) boxes to canvas pixels, not clipped."""
-        top, left = self.corner
-        moved = functional.resized_crop(_as_boxes(boxes, self.image_hw), *self.part, list(self.size))
-        return moved.as_subclass(Tensor) + torch.tensor([left, top, left, top])
-
-
-def _place(view: View, image_hw: tuple[int, int], canvas_hw: tuple[int, int]) -> _Placement:
-    top, bottom = max(view.top, 0), min(view.top + view.height, image_hw[0])
-    left, right = max(view.left, 0), min(view.left + view.width, image_hw[1])
-    first_row, rows = _scale_range(top - view.top, bottom - view.top, canvas_hw[0] / view.height)
-    first_column, columns = _scale_range(left - view.left, right - view.left, canvas_hw[1] / view.width)
-    return _Placement(
-        part=(top, left, bottom - top, right - left),
-        corner=(first_row, first_column),
-        size=(rows, columns),
-        image_hw=image_hw,
-        canvas_hw=(canvas_hw[0], canvas_hw[1]),
-    )
-
-
-def _scale_range(first: int, last: int, scale: float) -> tuple[int, int]:
-    """Start and length of a range of pixels after scaling; never empty."""
-    start = round(first * scale)
-    return start, max(1, round(last * scale) - start)
-
-
-def _as_boxes(boxes: Tensor, image_hw: tuple[int, int]) -> tv_tensors.BoundingBoxes:
-    return tv_tensors.BoundingBoxes(boxes, format='XYXY', canvas_size=image_hw, clamping_mode=None)
-
-
-def _clip(boxes: Tensor, image_hw: tuple[int, int]) -> Tensor:
-    limit = torch.tensor([image_hw[1], image_hw[0]] * 2, dtype=boxes.dtype)
-    return torch.minimum(boxes.clamp(min=0), limit)
-
-
-def _sides(boxes: Tensor) -> Tensor:
-    return boxes[:, 2:] - boxes[:, :2]
 
 
 def _choose_offset(side: int, shown: int, focus: int | None, generator: torch.Generator) -> int:

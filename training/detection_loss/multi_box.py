@@ -67,7 +67,7 @@ class PriorTargets(NamedTuple):
     codes: Tensor
     """(L, A, 4) of its box; of the prior itself where it has none."""
     ignored: Tensor
-    """(L, A) bool, priors in regions: without an object they are no background, either."""
+    """(L, A) bool, priors in regions, or that would learn one: without an object they are no background, either."""
 
 
 class MultiBoxLoss:
@@ -124,7 +124,9 @@ def _image_targets(sample: Sample, priors_xyxy: Tensor, iou: float) -> tuple[Ten
     matched = match_priors(objects, priors_xyxy, iou=iou)
     ignored = torch.zeros_like(matched, dtype=torch.bool)
     if len(sample.ignore_boxes):
-        ignored = centred_in_any(priors_xyxy, send(sample.ignore_boxes.to(priors_xyxy.dtype), device))
+        regions = send(sample.ignore_boxes.to(priors_xyxy.dtype), device)
+        # Those that would learn it if it were an object, too: no centre may lie in a small one.
+        ignored = centred_in_any(priors_xyxy, regions) | (match_priors(regions, priors_xyxy, iou=iou) >= 0)
     if not len(objects):
         return matched, priors_xyxy, ignored
     found, place = matched >= 0, matched.clamp(min=0)

@@ -14,11 +14,13 @@ from training.data import build_dataset
 from training.data.batch import Batch, pack_samples
 from training.data.cache import CachedDataset, prepare_cache
 from training.data.sample import Sample
+from training.data.ssd_augmentation import IoUCropConfig, PhotometricConfig, ZoomOutConfig
 from training.data.stream import TrainingStream
 from training.data.transforms import TrainTransform, TrainTransformConfig
 
 _HW = (24, 32)
 _WEIGHTS = [2.0, 1.0]
+SSD = TrainTransformConfig(zoom_out=ZoomOutConfig(), iou_crop=IoUCropConfig(), photometric=PhotometricConfig())
 
 
 @pytest.fixture(scope='module')
@@ -63,7 +65,10 @@ def test_a_resumed_stream_goes_on_as_if_nothing_had_happened(
     assert len({str(batch) for batch in whole}) == 6
 
 
-def test_worker_processes_change_nothing(datasets: list[CachedDataset], transform: TrainTransform) -> None:
+@pytest.mark.parametrize('kind', ['paper', 'ssd'])
+def test_worker_processes_change_nothing(datasets: list[CachedDataset], transform: TrainTransform, kind: str) -> None:
+    if kind == 'ssd':
+        transform = TrainTransform(SSD, _HW)
     alone = TrainingStream(datasets, _WEIGHTS, transform, 3, 4, stop_step=5)
     helped = TrainingStream(datasets, _WEIGHTS, transform, 3, 4, stop_step=5, workers=2)
     assert [_signature(batch) for batch in helped] == [_signature(batch) for batch in alone]

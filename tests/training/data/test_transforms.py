@@ -12,7 +12,8 @@ from perception.errors import ConfigError
 from perception.interfaces import UNLABELLED
 from training.data.mixture import seeded_generator
 from training.data.sample import Sample
-from training.data.transforms import TrainTransform, TrainTransformConfig, View, flip, show_view
+from training.data.transforms import TrainTransform, TrainTransformConfig
+from training.data.view import Canvas, View, flip, show_view
 
 _HW = (120, 200)
 
@@ -81,7 +82,7 @@ def test_a_crop_shows_things_at_the_size_they_have_in_the_whole_image(scale: flo
 
 def test_the_whole_view_changes_nothing() -> None:
     sample = _coordinate_sample()
-    result = show_view(sample, View(0, 0, *_HW), _HW, TrainTransformConfig())
+    result = show_view(sample, View(0, 0, *_HW), Canvas(image_hw=_HW))
     assert torch.equal(result.image, sample.image)
     assert result.mask is not None
     assert sample.mask is not None
@@ -91,7 +92,7 @@ def test_the_whole_view_changes_nothing() -> None:
 
 
 def test_a_view_is_scaled_to_the_canvas() -> None:
-    result = show_view(_coordinate_sample(), View(30, 50, 60, 100), _HW, TrainTransformConfig())
+    result = show_view(_coordinate_sample(), View(30, 50, 60, 100), Canvas(image_hw=_HW))
     assert result.boxes is not None
     assert result.boxes.tolist() == [[20, 20, 120, 100]]
     assert result.mask is not None
@@ -100,9 +101,9 @@ def test_a_view_is_scaled_to_the_canvas() -> None:
 
 
 def test_below_scale_one_the_image_lies_in_a_canvas() -> None:
-    config = TrainTransformConfig(padding_rgb=(1.4, 2.0, 3.0))
+    canvas = Canvas(image_hw=_HW, padding_rgb=(1.4, 2.0, 3.0))
     half_size = View(-60, -100, 240, 400)  # lower right of its middle
-    result = show_view(_coordinate_sample(), half_size, _HW, config)
+    result = show_view(_coordinate_sample(), half_size, canvas)
     assert result.mask is not None
     assert result.image[:, 0, 0].tolist() == [1, 2, 3]
     assert (result.mask[:30] == 255).all()
@@ -114,13 +115,13 @@ def test_below_scale_one_the_image_lies_in_a_canvas() -> None:
 
 
 def test_a_box_stays_while_its_centre_does_and_is_clipped() -> None:
-    config = TrainTransformConfig()
-    stays = show_view(_coordinate_sample(), View(0, 84, 120, 100), (120, 100), config)  # centre at column 85
+    canvas = Canvas(image_hw=(120, 100))
+    stays = show_view(_coordinate_sample(), View(0, 84, 120, 100), canvas)  # centre at column 85
     assert stays.boxes is not None
     assert stays.boxes.tolist() == [[0, 40, 26, 80]]
     assert stays.labels is not None
     assert stays.labels.tolist() == [2]
-    goes = show_view(_coordinate_sample(), View(0, 86, 120, 100), (120, 100), config)
+    goes = show_view(_coordinate_sample(), View(0, 86, 120, 100), canvas)
     assert goes.boxes is not None
     assert goes.boxes.shape == (0, 4)
     assert goes.labels is not None
@@ -131,14 +132,14 @@ def test_short_sides_are_dropped_after_clipping() -> None:
     sample = _coordinate_sample(
         boxes=torch.tensor([[10.0, 10, 11.5, 30], [10, 10, 12, 30]]), labels=torch.tensor([0, 1])
     )
-    result = show_view(sample, View(0, 0, *_HW), _HW, TrainTransformConfig())
+    result = show_view(sample, View(0, 0, *_HW), Canvas(image_hw=_HW))
     assert result.labels is not None
     assert result.labels.tolist() == [1]
 
 
 def test_ignore_boxes_are_clipped_and_those_outside_dropped() -> None:
     sample = _coordinate_sample(ignore_boxes=torch.tensor([[0.0, 0, 30, 20], [150, 100, 190, 119]]))
-    result = show_view(sample, View(10, 20, 60, 100), (60, 100), TrainTransformConfig())
+    result = show_view(sample, View(10, 20, 60, 100), Canvas(image_hw=(60, 100)))
     assert result.ignore_boxes.tolist() == [[0, 0, 10, 10]]
 
 
@@ -240,3 +241,25 @@ def test_color_changes_the_image_only() -> None:
 def test_values_out_of_range_are_refused(options: dict[str, object]) -> None:
     with pytest.raises(ConfigError, match=next(iter(options))):
         TrainTransformConfig(**options)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    'view', [View(-130, 0, 130, 200), View(120, 0, 50, 60), View(0, -80, 60, 80), View(5, 200, 9, 9)]
+)
+def test_a_view_beside_the_image_shows_what_is_beyond_it(view: View) -> None:
+    result = show_view(_coordinate_sample(), view, Canvas(image_hw=(30, 40), padding_class=3))
+    assert result.mask is not None
+    assert result.mask.unique().tolist() == [3]
+    assert result.image.flatten(1).unique(dim=1).flatten().tolist() == [124, 116, 104]
+    assert result.boxes is not None
+    assert result.labels is not None
+    assert len(result.boxes) == len(result.labels) == len(result.ignore_boxes) == 0
+
+
+@pytest.mark.parametrize('view', [View(-399, 0, 400, 200), View(119, -10, 400, 220), View(0, -399, 120, 400)])
+def test_a_view_with_a_sliver_of_the_image_shows_it(view: View) -> None:
+    result = show_view(_coordinate_sample(), view, Canvas(image_hw=(40, 50)))
+    assert result.mask is not None
+    shown = result.mask != UNLABELLED
+    assert shown.any()
+    assert min(int(shown.any(dim=0).sum()), int(shown.any(dim=1).sum())) == 1

@@ -95,6 +95,40 @@ def test_losses_and_gradients_are_torchvisions() -> None:
         assert all(gradient.any() for gradient in found)
 
 
+def test_losses_are_torchvisions_on_all_prior_boxes_of_blitznet300() -> None:
+    layout = PriorLayout(
+        image_hw=(300, 300),
+        levels_hw=tuple((side, side) for side in (75, 38, 19, 10, 5, 3, 1)),
+        shapes=prior_shapes(prior_scales(7, smallest=0.04, least=0.1, largest=0.95)),
+    )
+    assert layout.predictions == 45_390
+    generator = torch.Generator().manual_seed(1)
+    low = 200 * torch.rand(3, 8, 2, generator=generator)
+    boxes = torch.cat((low, low + 4 + 96 * torch.rand(3, 8, 2, generator=generator) ** 2), dim=2)
+    samples = [sample(of_image.tolist(), torch.arange(8).remainder(CLASSES).tolist()) for of_image in boxes]
+    logits = 3 * torch.randn(3, layout.predictions, 1 + CLASSES, generator=generator)
+    codes = torch.randn(3, layout.predictions, 4, generator=generator)
+    expected = torchvisions(logits, codes, samples, layout)
+    loss = MultiBoxLoss(layout, samples, MultiBoxLossConfig(), CPU)
+    terms = loss.terms(outputs(logits, codes), 1 / loss.count)
+    assert loss.count > 100
+    torch.testing.assert_close(terms['detection_class'], expected['classification'])
+    torch.testing.assert_close(terms['detection_box'], expected['bbox_regression'])
+
+
+def test_negatives_of_the_batch_are_the_hardest_of_a_plain_list() -> None:
+    samples = [random_sample(seed) for seed in range(2)] + [sample([], [], [[20.0, 0.0, 60.0, 50.0]])]
+    logits, codes = raw(3)
+    labels, _, ignored = prior_targets(LAYOUT, samples, iou=0.5, device=CPU)
+    costs = torch.nn.functional.cross_entropy(logits.flatten(0, 1), labels.flatten() + 1, reduction='none').tolist()
+    kinds = list(zip(costs, (labels >= 0).flatten().tolist(), ignored.flatten().tolist(), strict=True))
+    positives = [cost for cost, positive, _ in kinds if positive]
+    negatives = sorted(cost for cost, positive, left in kinds if not (positive or left))
+    expected = (sum(positives) + sum(negatives[-3 * len(positives) :])) / len(positives)
+    found = compute(outputs(logits, codes), samples, MultiBoxLossConfig(mining='batch'))['detection_class']
+    torch.testing.assert_close(found, torch.tensor(expected))
+
+
 def test_confident_logits_lose_no_precision() -> None:
     logits, codes = (part.detach() for part in raw(2))
     samples = [sample([CAR, DOG], [0, 3]), sample([DOG], [1])]
@@ -159,6 +193,15 @@ def test_regions_are_left_alone_but_not_the_objects_in_them() -> None:
     inside = LAYOUT.priors_cxcywh()[:, 0] <= 48
     assert torch.equal(learns, positive | ~inside)
     assert (positive & inside).any()
+
+
+@pytest.mark.parametrize('iou', [0.2, 0.5, 0.7])
+def test_what_would_learn_a_region_if_it_were_an_object_is_no_negative(iou: float) -> None:
+    small, between_cells = [[40.0, 20.0, 52.0, 30.0], [9.0, 9.0, 11.0, 11.0]]
+    as_objects = prior_targets(LAYOUT, [sample([small, between_cells], [0, 1])], iou=iou, device=CPU)
+    ignored = prior_targets(LAYOUT, [sample([CAR], [0], [small, between_cells])], iou=iou, device=CPU).ignored
+    assert {0, 1} <= set(as_objects.labels[0].tolist())
+    assert ignored[as_objects.labels >= 0].all()
 
 
 def test_weights_of_the_terms() -> None:
