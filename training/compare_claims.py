@@ -3,9 +3,10 @@
     python -m training.compare_claims --config config/training/interdependent_small_streets_quick.yaml --seeds 3
 
 The network of the configuration says whose claims they are. The interdependent paper's (sections 3.2 and 4): the
-detector gains from the decoder's features, from four phases, from scale-aware anchors, and from three branches. Every
-run is scored on the configuration's validation data with its last weights; a run that is finished is not trained again,
-one that was killed goes on.
+detector gains from the decoder's features, from four phases, from scale-aware anchors, and from three branches.
+BlitzNet's (tables 3, 4 and 8): ResSkip beats other blocks, and each task gains from the other. Every run is
+scored on the configuration's validation data with its last weights, a task that it did not learn not at all; a run that
+is finished is not trained again, one that was killed goes on.
 """
 
 from __future__ import annotations
@@ -26,14 +27,15 @@ from perception.errors import ConfigError, PerceptionError, nearest
 from perception.networks import NETWORKS, resolve_config
 from training.configuration import TrainingConfig, config_values, parse_arguments, refuse_options
 from training.distributed import build_fabric
-from training.phases import Phase
+from training.phases import DETECTION_HEAD, MASK_HEAD, SEGMENTATION_PARTS, Phase
 from training.preparation import open_dataset
 from training.run_folder import RunFolder, replace_file
 from training.staged_train import train
 from training.validation import validate
 
 REFUSED = {'--output': 'name the folder by --claims-output', '--resume': 'the same command goes on by itself'}
-FIGURES = ('mean_iou', 'mean_ap50', 'mean_ap')
+SEGMENTATION_FIGURES, DETECTION_FIGURES = ('mean_iou',), ('mean_ap50', 'mean_ap')
+FIGURES = (*SEGMENTATION_FIGURES, *DETECTION_FIGURES)
 
 Variant = Callable[[TrainingConfig], TrainingConfig]
 
@@ -53,6 +55,20 @@ def _every_branch(config: TrainingConfig) -> TrainingConfig:
     return replace(config, criterion=replace(config.criterion, detection=detection))
 
 
+def _alone(other: str) -> Variant:
+    """One task from the same images: the other one's head does not learn, and nothing learns from it."""
+
+    def without(phase: Phase) -> Phase:
+        trained = (*SEGMENTATION_PARTS, DETECTION_HEAD) if phase.trains == 'all' else phase.trains
+        own = {'w_det': None} if other == DETECTION_HEAD else {'w_seg': None}
+        return replace(phase, trains=tuple(part for part in trained if part != other), **own)
+
+    return lambda config: replace(config, phases=tuple(without(phase) for phase in config.phases))
+
+
+ALONE: dict[str, Variant] = {'detection alone': _alone(MASK_HEAD), 'segmentation alone': _alone(DETECTION_HEAD)}
+"""What every joint network claims: each task gains from the other."""
+
 CLAIMS: dict[str, dict[str, Variant]] = {
     'interdependent': {
         'published': lambda config: config,
@@ -60,6 +76,13 @@ CLAIMS: dict[str, dict[str, Variant]] = {
         'all at once': _all_at_once,
         'anchors on every branch': _every_branch,
         'single branch': _with_network(trident_dilations=(2,)),
+    },
+    'blitznet': {
+        'published': lambda config: config,
+        'ResSkip without residual': _with_network(fusion='resskip_without_residual'),
+        'hourglass': _with_network(fusion='hourglass'),
+        'refine': _with_network(fusion='refine'),
+        **ALONE,
     },
 }
 """For each family of networks what is trained to test its paper's claims."""
@@ -98,13 +121,21 @@ def score_variant(name: str, config: TrainingConfig, folder: Path) -> dict[str, 
     network = load_checkpoint(folder / 'last.safetensors').network
     datasets = [open_dataset(data, network.labels) for data in config.validation]
     scores = validate(network, datasets, str(build_fabric(config).device))
+    scores = {figure: score for figure, score in scores.items() if figure not in _unlearned(variant)}
     text = json.dumps({'validation': asked, 'scores': scores}, indent=2) + '\n'
     replace_file(path, lambda file: file.write(text.encode()))
     return scores
 
 
+def _unlearned(config: TrainingConfig) -> tuple[str, ...]:
+    """Figures that would be those of a head as it was initialised, and the sum with them."""
+    segmentation = () if any(phase.segment for phase in config.phases) else (*SEGMENTATION_FIGURES, 'sum')
+    detection = () if any(phase.detect for phase in config.phases) else (*DETECTION_FIGURES, 'sum')
+    return *segmentation, *detection
+
+
 def _figure(runs: Sequence[dict[str, float]], name: str) -> str:
-    """Mean and standard deviation of a figure over the seeds, in points; n/a where there was no truth for it."""
+    """Mean and standard deviation of a figure over the seeds, in points; n/a without truth for it, or learning."""
     if not all(name in run for run in runs):
         return 'n/a'
     points = [100 * run[name] for run in runs]

@@ -10,6 +10,7 @@ import pytest
 
 from perception.checkpoint import load_checkpoint, save_checkpoint
 from tests.conftest import build_tiny_network
+from tests.small_networks import SMALLEST
 from training.compare_claims import CLAIMS, main, score_variant
 from training.configuration import parse_arguments
 
@@ -115,3 +116,40 @@ def test_variants_are_those_of_the_network_s_paper(
     assert "no variant 'singel branch' of interdependent; did you mean 'single branch'?" in capsys.readouterr().err
     assert main(['--config', str(config_file), '--network', 'interdependant']) == 1
     assert "did you mean 'interdependent'" in capsys.readouterr().err
+
+
+BLITZNET = [
+    *('--network', 'blitznet300_small', '--network_config', json.dumps(SMALLEST['blitznet'])),
+    *('--phases', json.dumps([{'name': 'joint', 'iterations': 2, 'learning_rate': 1e-3, 'w_seg': 2.0, 'w_det': 3.0}])),
+]
+
+
+def test_blitznets_claims_are_blocks_and_tasks(
+    config_file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    output = tmp_path / 'claims'
+    assert main(['--config', str(config_file), *BLITZNET, '--seeds', '1', '--claims-output', str(output)]) == 0
+    rows = [[cell.strip() for cell in row.split('|')[1:-1]] for row in capsys.readouterr().out.splitlines()[2:]]
+    assert [row[0] for row in rows] == list(CLAIMS['blitznet'])
+    # What a task did not learn is no figure of its.
+    told = {name: ['n/a' not in figure for figure in figures] for name, *figures in rows}
+    assert told.pop('detection alone') == [False, True, True]
+    assert told.pop('segmentation alone') == [True, False, False]
+    assert set(map(tuple, told.values())) == {(True, True, True)}
+    networks = {
+        name: load_checkpoint(output / f'{name.replace(" ", "_")}_seed0' / 'last.safetensors').network for name in told
+    }
+    assert [network.config.fusion for network in networks.values()] == [
+        'resskip', 'resskip_without_residual', 'hourglass', 'refine',
+    ]  # fmt: skip
+
+
+def test_a_task_alone_is_the_same_run_without_the_other_head(config_file: Path) -> None:
+    config, _ = parse_arguments(['--config', str(config_file), *BLITZNET])
+    (detection,) = CLAIMS['blitznet']['detection alone'](config).phases
+    (segmentation,) = CLAIMS['blitznet']['segmentation alone'](config).phases
+    assert detection.trains == ('encoder', 'bottleneck', 'decoder', 'detection_head')
+    assert segmentation.trains == ('encoder', 'bottleneck', 'decoder', 'mask_head')
+    assert (detection.w_seg, detection.w_det) == (None, 3.0)
+    assert (segmentation.w_seg, segmentation.w_det) == (2.0, None)
+    assert detection.iterations == segmentation.iterations == 2
