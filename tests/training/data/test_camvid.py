@@ -55,7 +55,8 @@ def test_without_boxes_the_frame_is_not_annotated_with_them(root: Path) -> None:
 def test_without_masks_boxes_stay_and_the_cache_is_another(root: Path) -> None:
     whole, without = CamVid(root, 'train'), CamVid(root, 'train', masks=False)
     assert without[0].mask is None
-    assert without[0].boxes is not None and whole[0].boxes is not None
+    assert without[0].boxes is not None
+    assert whole[0].boxes is not None
     assert without[0].boxes.tolist() == whole[0].boxes.tolist()
     assert without.fingerprint() != whole.fingerprint()
 
