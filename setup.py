@@ -41,6 +41,7 @@ setup(
     extras_require={
         'evaluation': ['torchmetrics>=1.4', 'faster-coco-eval>=1.6', 'cityscapesscripts>=2.2'],
         'fleet': ['ray>=2.40'],
+        'openvino': ['openvino>=2025.0'],
     },
     entry_points={
         'console_scripts': [

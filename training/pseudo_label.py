@@ -81,12 +81,12 @@ def label_images(
         for file, name in zip(tqdm(files, unit='image', disable=not show_progress), names, strict=True):
             if stop is not None:
                 stop.check()
-            digest = hashlib.sha256(file.read_bytes()).hexdigest()
-            if journal.has(name, digest):
-                continue
             try:
+                digest = hashlib.sha256(file.read_bytes()).hexdigest()
+                if journal.has(name, digest):
+                    continue
                 image_rgb = np.ascontiguousarray(read_image(file).permute(1, 2, 0).numpy())
-            except DatasetError as error:
+            except (DatasetError, OSError) as error:
                 damaged.append(str(error))
                 continue
             answer = teacher(image_rgb)

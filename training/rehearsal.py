@@ -16,9 +16,6 @@ from training.data.transforms import TrainTransformConfig
 from training.detection_loss import DETECTION_LOSSES, detection_loss_of
 from training.phases import Phase, set_training_mode, weigh_losses
 
-LEAST_SIDE = 32
-"""Pixels of the blank image, whatever the network's divisor."""
-
 
 def rehearse(config: TrainingConfig, network: PerceptionNetwork) -> list[set[str]]:
     """Take forward pass and losses of every phase.
@@ -73,7 +70,7 @@ def _rehearse_phase(network: PerceptionNetwork, phase: Phase, config: CriterionC
     if weights.segmentation.class_weights == 'balanced':
         weights = replace(weights, segmentation=replace(weights.segmentation, class_weights=()))
     set_training_mode(network, phase)
-    samples = [_blank_sample(_side(network.divisor))] * 2  # a batch norm takes more than one value
+    samples = [_blank_sample(2 * network.divisor)] * 2  # a batch norm takes more than one value
     output = network(torch.stack([sample.image for sample in samples]), segment=phase.segment, detect=phase.detect)
     losses = Criterion(weights)(network, output, samples)
     tasks = (('masks', weights.w_seg, losses['segmentation']), ('boxes', weights.w_det, losses['detection']))
@@ -93,11 +90,6 @@ def _rehearse_phase(network: PerceptionNetwork, phase: Phase, config: CriterionC
             f'{config.w_seg}, w_det {config.w_det}).'
         )
     return learns_from
-
-
-def _side(divisor: int) -> int:
-    """The smallest that is allowed, and neither a single cell nor less than a cell of an encoder."""
-    return max(2, -(-LEAST_SIDE // divisor)) * divisor
 
 
 def _blank_sample(side: int) -> Sample:

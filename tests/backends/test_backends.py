@@ -10,7 +10,8 @@ import pytest
 import torch
 
 from perception.backends import BACKENDS, build_backend
-from perception.backends.eager import PRECISIONS, EagerBackend, exact_arithmetic, resolve_device
+from perception.backends.devices import PRECISIONS, resolve_device
+from perception.backends.eager import EagerBackend, exact_arithmetic
 from perception.errors import ConfigError, MissingDependencyError, nearest
 from perception.interfaces import Backend, InputSpec, NetworkOutput, PerceptionNetwork
 from perception.labels import CITYSCAPES_11_3

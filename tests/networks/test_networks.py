@@ -175,7 +175,7 @@ def test_export_takes_the_whole_graph(name: str) -> None:
     batch, rows, columns = (torch.export.Dim(axis, min=2, max=64) for axis in ('batch', 'rows', 'columns'))
     free = {'images': {0: batch, 2: network.divisor * rows, 3: network.divisor * columns}}
     if network.divisor == 1:
-        # At a size of its own: that rounding up again and again gives no map of 1 is not proved for all sizes.
+        # Of one size, as backends export it: where maps become single cells another graph begins.
         free = {'images': {0: batch}}
     exported = torch.export.export(network, (images_like(2, 64, 96),), dynamic_shapes=free).module()
     images = images_like(3, 64, 96) if network.divisor == 1 else images_like(3, 48, 128)

@@ -338,18 +338,21 @@ def test_a_broken_picture_costs_its_own_labels_alone(
     frames: Path, tiny_checkpoint_path: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (frames / 'train' / 'a' / 'broken.png').write_text('no picture')
+    (frames / 'train' / 'a' / 'gone.png').symlink_to(tmp_path / 'nowhere.png')
     output = tmp_path / 'out'
     words = ['--teacher', str(tiny_checkpoint_path), '--images', str(frames / 'train'), '--output', str(output)]
     assert main(words) == 1
     said = capsys.readouterr()
     assert 'labelled 2 images' in said.out
-    assert '1 pictures have no labels' in said.err
+    assert '2 pictures have no labels' in said.err
     assert 'broken.png cannot be decoded' in said.err
+    assert "No such file or directory: '" in said.err
+    assert 'gone.png' in said.err
     assert json.loads((output / TEACHER).read_text())['images'].keys() == {'a/0.png', 'b/0.png'}
     shutil.rmtree(frames / 'train' / 'b')
     (frames / 'train' / 'a' / '0.png').unlink()
     assert main([*words, '--overwrite']) == 1
-    assert 'None of the 1 pictures' in capsys.readouterr().err
+    assert 'None of the 2 pictures' in capsys.readouterr().err
     assert (output / TEACHER).exists()
 
 

@@ -67,6 +67,41 @@ def test_unlabelled_pixels_have_no_gradient() -> None:
     assert (logits.grad[0, :, 2:].abs().sum(dim=0) > 0).all()
 
 
+def mean_soft_iou(logits: Tensor, mask: Tensor) -> Tensor:
+    """Logits (C, H, W) -> the mean over the classes that are there, by the words of its definition."""
+    labelled = mask != 255
+    probability = logits.softmax(dim=0)[:, labelled]
+    values = []
+    for label in range(CLASSES):
+        truth = (mask[labelled] == label).double()
+        if truth.any():
+            overlap = (probability[label] * truth).sum()
+            values.append(overlap / (probability[label] + truth - probability[label] * truth).sum())
+    return torch.stack(values).mean()
+
+
+def test_iou_term_weighs_images_by_their_pixels_and_has_the_gradient_of_its_definition() -> None:
+    outputs, target = draw(images=3)
+    target[1][target[1] == 2] = 0  # a class that is not there
+    target[2] = 255
+    for logits in outputs:
+        logits.requires_grad_()
+    config = SegmentationLossConfig(iou_weight=0.7, class_weights=(1.0, 2.0, 0.5, 1.5))
+    loss = compute(outputs, target, config)['segmentation']
+    gradients = torch.autograd.grad(loss, outputs)
+
+    pixels = (target != 255).sum(dim=(1, 2))
+    regions = [
+        sum((1 - mean_soft_iou(logits[image], target[image])) * pixels[image] for image in (0, 1)) / pixels.sum()
+        for logits in outputs
+    ]
+    plain = compute(outputs, target, SegmentationLossConfig(class_weights=config.class_weights))['segmentation']
+    expected = plain + 0.7 * (regions[0] + 0.6 * regions[1] + 0.5 * regions[2])
+    assert loss.item() == pytest.approx(expected.item(), rel=1e-12)
+    for gradient, oracle in zip(gradients, torch.autograd.grad(expected, outputs), strict=True):
+        torch.testing.assert_close(gradient, oracle, rtol=1e-10, atol=1e-14)
+
+
 def test_class_weights_multiply_pixels_and_leave_the_divisor() -> None:
     outputs, target = draw(outputs=1)
     weights = (0.5, 2.0, 1.0, 3.0)

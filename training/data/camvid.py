@@ -7,15 +7,17 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path, PurePosixPath
 from typing import Literal
 
 from perception.errors import ConfigError, DatasetError
-from perception.interfaces import LabelSpace
+from perception.interfaces import GroundTruth, LabelSpace
 from perception.labels import DEFAULT_LABELS
 from perception.truth import CamVidAnnotations
 from perception.truth.camvid import WEAK_BOXES
 from perception.truth.class_table import read_ids
+from perception.truth.index_maps import ImageSize
 from training.data.dataset import SceneDataset, fingerprint_files
 from training.data.files import (
     LISTED_SUFFIXES,
@@ -41,6 +43,7 @@ class CamVid(SceneDataset):
         labels: LabelSpace = DEFAULT_LABELS,
         classes: str | None = None,
         boxes: Literal['weak', 'none'] = 'weak',
+        masks: bool = True,
         min_box_area_px: int = 100,
     ) -> None:
         """Find the files of a split.
@@ -51,6 +54,7 @@ class CamVid(SceneDataset):
             labels: The label space that the classes are of.
             classes: CSV or YAML file that says which id is which class; None: the usual table of the label space.
             boxes: ``none`` leaves the frames without box annotation.
+            masks: Off leaves them without masks: photos for a teacher, where the masks are too rough.
             min_box_area_px: Components with fewer pixels become ignore boxes: fragments and far objects, which are
                 neither a good example nor background.
 
@@ -63,6 +67,7 @@ class CamVid(SceneDataset):
         self.name = f'camvid-{split}'
         self.remark = WEAK_BOXES if boxes == 'weak' else ''
         self._root, self.labels = Path(root), labels
+        self._masks = masks
         self._annotations = CamVidAnnotations(
             classes=read_ids('camvid', labels, classes), weak_boxes=boxes == 'weak', min_box_area_px=min_box_area_px
         )
@@ -89,13 +94,19 @@ class CamVid(SceneDataset):
         image_path, truth_path = self._frames[index]
         return annotate(
             read_image(image_path),
-            lambda image: self._annotations.read(truth_path, image),
+            lambda image: self._read(truth_path, image),
             name=f'{self.name}/{self._names[index]}',
             image_path=image_path,
         )
 
+    def _read(self, path: Path, image: ImageSize) -> GroundTruth:
+        truth = self._annotations.read(path, image)
+        return truth if self._masks else replace(truth, mask=None)
+
     def fingerprint(self) -> str:
         settings = {**vars(self._annotations), 'classes': self._annotations.classes.settings()}
+        if not self._masks:
+            settings['masks'] = False
         return fingerprint_files(self, self._root, settings, self._files)
 
 

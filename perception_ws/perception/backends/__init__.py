@@ -4,11 +4,13 @@ from collections.abc import Callable
 from typing import Any
 
 from perception.backends.eager import EagerBackend
+from perception.backends.open_vino import OpenVinoBackend
 from perception.errors import ConfigError, nearest
 from perception.interfaces import Backend, PerceptionNetwork
 
 BACKENDS: dict[str, Callable[..., Backend]] = {
     'eager': EagerBackend,
+    'openvino': OpenVinoBackend,
 }
 
 
@@ -20,6 +22,7 @@ def build_backend(name: str, network: PerceptionNetwork, **options: Any) -> Back
 
     Raises:
         ConfigError: If there is no backend of that name, or it cannot serve the options on this machine.
+        MissingDependencyError: If its library is not installed.
     """
     if name not in BACKENDS:
         raise ConfigError(f'Unknown backend {name!r}: {nearest(name, list(BACKENDS))}')

@@ -9,7 +9,7 @@ import re
 
 from perception.errors import CheckpointError, nearest
 
-BACKEND_NAMES = ('eager',)
+BACKEND_NAMES = ('eager', 'openvino')
 """The keys of perception.backends.BACKENDS, which would take seconds to import for ``--help``."""
 
 

@@ -11,7 +11,7 @@ from typing import Any
 
 from tqdm import tqdm
 
-from perception.backends.eager import resolve_device
+from perception.backends.devices import resolve_device
 from perception.bag.source import require_exists
 from perception.checkpoint import Checkpoint
 from perception.errors import DatasetError, RecordingError

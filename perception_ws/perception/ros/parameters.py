@@ -11,7 +11,7 @@ from rclpy.node import Node
 from rclpy.parameter import Parameter
 
 from perception.backends import BACKENDS
-from perception.backends.eager import PRECISIONS
+from perception.backends.devices import PRECISIONS
 from perception.interfaces import Suppression
 from perception.postprocess import PostprocessConfig
 from perception.ros.findings import Limits

@@ -52,6 +52,15 @@ def test_without_boxes_the_frame_is_not_annotated_with_them(root: Path) -> None:
     assert sample.mask is not None
 
 
+def test_without_masks_boxes_stay_and_the_cache_is_another(root: Path) -> None:
+    whole, without = CamVid(root, 'train'), CamVid(root, 'train', masks=False)
+    assert without[0].mask is None
+    assert without[0].boxes is not None
+    assert whole[0].boxes is not None
+    assert without[0].boxes.tolist() == whole[0].boxes.tolist()
+    assert without.fingerprint() != whole.fingerprint()
+
+
 def test_the_mask_follows_the_published_table(root: Path) -> None:
     for path in (root / 'trainannot').iterdir():
         write_picture(path, np.tile(np.arange(12, dtype=np.uint8).repeat(5), (40, 2))[:, : HW[1]])
