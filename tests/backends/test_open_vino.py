@@ -13,6 +13,7 @@ from perception.errors import ConfigError, MissingDependencyError
 from perception.interfaces import InputSpec, NetworkOutput, PerceptionNetwork
 from perception.labels import CITYSCAPES_11_3
 from perception.networks import build_network
+from tests.small_networks import overrides_of
 
 SPEC = InputSpec(image_hw=(32, 48))
 
@@ -42,6 +43,19 @@ def test_an_answer_stays_what_it_was_when_the_next_image_comes(backend: OpenVino
     second = backend(draw_images(seed=2))
     assert all(torch.equal(tensor, copy) for tensor, copy in zip(first[:4], copies, strict=True))
     assert not torch.equal(first.mask_logits, second.mask_logits)
+
+
+def test_maps_that_were_rounded_up_come_out_the_same() -> None:
+    pytest.importorskip('openvino')
+    torch.manual_seed(0)
+    spec = InputSpec(image_hw=(45, 70))
+    network = build_network('blitznet300_small', CITYSCAPES_11_3, overrides_of('blitznet300_small'), spec).eval()
+    images = torch.randint(0, 256, (3, 3, *spec.image_hw), dtype=torch.uint8)
+    with torch.no_grad():
+        expected = network(images)
+    found = OpenVinoBackend(network)(images)
+    for ours, theirs in zip(found[:4], expected[:4], strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=1e-3, atol=1e-2)
 
 
 def test_callers_side_by_side_get_their_own_answers(backend: OpenVinoBackend) -> None:

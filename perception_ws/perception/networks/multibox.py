@@ -170,6 +170,7 @@ class MultiBoxHead(nn.Module):
         """Weak, as in BlitzNet's code: at first no class is far from the others, and no box from its prior."""
         for layer in (*self.locate, *self.classify):
             assert isinstance(layer, nn.Conv2d)
+            assert layer.bias is not None
             nn.init.normal_(layer.weight, std=math.sqrt(INITIAL_VARIANCE / layer.weight[0].numel()))
             nn.init.zeros_(layer.bias)
 
