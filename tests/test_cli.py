@@ -316,6 +316,24 @@ def test_model_file_is_made_absolute(
     assert demo[0][1].model == str(tmp_path / 'best.safetensors')
 
 
+@pytest.mark.parametrize(
+    ('model', 'says'),
+    [
+        ('', 'interdependent_small, the weights that ship'),
+        ('interdependent_small', 'interdependent_small, the weights that ship'),
+        ('interdependent_small@untrained', 'interdependent_small@untrained, random weights'),
+        ('interdependent', 'interdependent, random weights'),
+    ],
+    ids=['none', 'ships', 'at random', 'no file'],
+)
+def test_the_demo_says_which_weights_it_runs(
+    model: str, says: str, demo: list[tuple[Path, DemoOptions]], images: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run('demo', '--images', images, '--model', model) == 0
+    assert f'Model: {says}\n' in capsys.readouterr().out
+    assert demo[0][1].model == model
+
+
 def test_topic_is_for_bags(demo: list[Any], images: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run('demo', '--images', images, '--topic', '/camera') == 1
     assert "has no topic '/camera'" in capsys.readouterr().err

@@ -24,6 +24,7 @@ from perception.metrics.loss_curves import loss_section
 from perception.metrics.pictures import PictureKeeper
 from perception.metrics.report_page import write_report_page
 from perception.metrics.tables import format_report
+from perception.output_folder import refuse_report
 from perception.pipeline import Perceiver
 from perception.postprocess import PostprocessConfig
 from training.data import DATASETS, build_dataset, parse_options
@@ -110,8 +111,7 @@ def _run(options: argparse.Namespace) -> None:
         dataset = WithoutMasks(dataset)
     output: Path = options.output or Path('out/evaluation') / f'{observer.title}_{dataset.name}'
     _make_folder(output, files=(REPORT, PAGE, OFFICIAL))
-    if (output / REPORT).exists() and not options.overwrite:
-        raise ConfigError(f'{output} holds a report already; name another --output, or give --overwrite.')
+    refuse_report(output, REPORT, overwrite=options.overwrite)
     pictures = PictureKeeper(dataset.labels, count=options.pictures)
     scorable = options.dataset == 'cityscapes' and has_official_ids(dataset.labels)
     masks = CityscapesWriter(output / 'masks', dataset.labels) if scorable else None

@@ -32,7 +32,8 @@ def add_model_options(parser: argparse.ArgumentParser, *, defaults: bool = True)
     parser.add_argument(
         '--model',
         default=default(''),
-        help="checkpoint file; empty: the weights that ship; a network's name: random weights",
+        help="checkpoint file; empty: the weights that ship; a network's name: its weights that ship, else random "
+        'ones; NAME@untrained: random ones',
     )
     parser.add_argument('--backend', default=default('eager'), choices=BACKEND_NAMES, help='how the network is run')
     parser.add_argument('--device', type=device, default=default('auto'), help='auto, cpu, cuda or cuda:N')
@@ -66,9 +67,10 @@ def check_model(model: str) -> None:
     Raises:
         CheckpointError: With the nearest name.
     """
+    from perception.checkpoint import is_network
     from perception.networks import NETWORKS
 
-    if model and model not in NETWORKS and not os.path.isfile(model):
+    if model and not is_network(model) and not os.path.isfile(model):
         raise CheckpointError(
             f'--model {model} is no file, and no network of that name exists: {nearest(model, list(NETWORKS))}'
         )
