@@ -6,12 +6,13 @@ import argparse
 import json
 import os
 import re
+from typing import Any
 
 from perception.errors import CheckpointError, nearest
 
 BACKEND_NAMES = ('eager', 'openvino')
 """The keys of perception.backends.BACKENDS, which would take seconds to import for ``--help``."""
-
+PRECISION_NAMES = ('fp32', 'bf16', 'fp16')
 
 _TABLE_EXAMPLE = """write for example '{"van": "car/truck/bus"}', or name a CSV or YAML file"""
 
@@ -40,12 +41,52 @@ def add_model_options(parser: argparse.ArgumentParser, *, defaults: bool = True)
     parser.add_argument(
         '--precision',
         default=default('fp32'),
-        choices=('fp32', 'bf16', 'fp16'),
+        choices=PRECISION_NAMES,
         help='arithmetic of the network; fp16 needs a GPU',
     )
     parser.add_argument(
         '--score-threshold', type=share, default=default(0.3), help='lowest score of a reported detection'
     )
+
+
+def add_truth_options(parser: argparse.ArgumentParser) -> None:
+    """Where the truth of recordings lies; ``truth_options`` takes them up."""
+    parser.add_argument('--topic', action='append', default=[], help='camera topic, may be repeated; default: all')
+    parser.add_argument(
+        '--truth',
+        default='',
+        help='topics (of the bag), none, a folder in CamVid, Cityscapes or COCO layout, or a COCO file; empty: topics '
+        'if there are some',
+    )
+    parser.add_argument('--truth-split', default='', help='split of that folder; empty: the only one there is')
+    parser.add_argument(
+        '--truth-match',
+        choices=('name', 'stamp', 'order'),
+        help="how annotations belong to frames; default: images by name, a bag by the stamp that ends annotations' "
+        'names; where there are none, by order',
+    )
+    parser.add_argument(
+        '--truth-classes',
+        type=class_table,
+        metavar='FILE|JSON',
+        help='table (CSV or YAML) that says which id or category is which class; for COCO also category name to class '
+        'of boxes as JSON; default: what is usual for the label space of the network',
+    )
+    parser.add_argument('--truth-mask-topic', help='default: <camera>/truth/mask, or .../compressed')
+    parser.add_argument('--truth-detections-topic', help='default: <camera>/truth/detections')
+
+
+def truth_options(options: argparse.Namespace) -> dict[str, Any]:
+    """What ReplayOptions takes of them."""
+    return {
+        'topics': tuple(options.topic),
+        'truth': options.truth,
+        'truth_split': options.truth_split,
+        'truth_match': options.truth_match,
+        'truth_classes': options.truth_classes,
+        'mask_topic': options.truth_mask_topic,
+        'detections_topic': options.truth_detections_topic,
+    }
 
 
 def class_table(text: str) -> dict[str, str] | str:
@@ -89,6 +130,12 @@ def not_negative(text: str) -> float:
 def count(text: str) -> int:
     if not text.isdecimal():
         raise argparse.ArgumentTypeError(f'must be a whole number from 0, got {text}')
+    return int(text)
+
+
+def whole_number(text: str) -> int:
+    if not text.isdecimal() or int(text) == 0:
+        raise argparse.ArgumentTypeError(f'must be a whole number from 1, got {text}')
     return int(text)
 
 
