@@ -13,6 +13,7 @@ import pytest
 import torch
 
 import perception.backends
+from perception.backends import EagerBackend
 from perception.benchmark.cost import measure_cost
 from perception.checkpoint import UNTRAINED, Checkpoint, load_checkpoint, save_checkpoint
 from perception.cli import main
@@ -66,6 +67,12 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
         'camvid': save_tiny(folder / 'camvid.safetensors', labels=camvid),
         'yard': save_tiny(folder / 'yard.safetensors', labels=yard),
     }
+
+
+@pytest.fixture(autouse=True)
+def eager_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Other backends take seconds to prepare a network, and are tested in their own room."""
+    monkeypatch.setattr('perception.cli.compare_networks.BACKEND_NAMES', ('eager',))
 
 
 @pytest.fixture
@@ -311,8 +318,7 @@ def absent(monkeypatch: pytest.MonkeyPatch) -> None:
         raise MissingDependencyError('absent is not installed: pip install absent')
 
     monkeypatch.setitem(perception.backends.BACKENDS, 'absent', build)
-    for module in ('arguments', 'compare_networks'):
-        monkeypatch.setattr(f'perception.cli.{module}.BACKEND_NAMES', ('absent', 'eager'))
+    monkeypatch.setattr('perception.cli.compare_networks.BACKEND_NAMES', ('absent', 'eager'))
 
 
 @pytest.mark.usefixtures('absent')
@@ -332,6 +338,38 @@ def test_a_backend_that_was_asked_for_and_is_not_installed_is_a_failure(compare:
     assert [(each['stage'], each['checkpoint']) for each in found['failures']] == [('latency', 'best.safetensors')]
     assert 'absent is not installed' in said
     assert found['networks'][0]['latency'][0]['backend'] == 'eager'
+
+
+def test_a_precision_that_was_asked_for_and_nothing_serves_is_a_failure(compare: Any, models: dict[str, Path]) -> None:
+    code, found, said = compare(models['first'], '--precision', 'fp32', '--precision', 'fp16')
+    assert code == 1
+    assert 'FAILED best.safetensors, latency: eager fp16: Precision fp16 needs a CUDA GPU' in said
+    assert [each['precision'] for each in found['networks'][0]['latency']] == ['fp32']
+
+
+@pytest.mark.usefixtures('absent')
+def test_a_precision_that_one_backend_serves_is_served(compare: Any, models: dict[str, Path]) -> None:
+    code, found, _ = compare(models['first'], '--precision', 'bf16')
+    assert code == 0
+    assert [(each['backend'], each['device']) for each in found['networks'][0]['latency']] == [('eager', 'cpu')]
+
+
+def test_what_one_backend_does_to_a_network_changes_no_other(
+    compare: Any, models: dict[str, Path], data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def spoil(network: Any, **options: Any) -> Any:
+        for parameter in network.parameters():
+            parameter.data.fill_(float('nan'))
+        return EagerBackend(network, **options)
+
+    monkeypatch.setitem(perception.backends.BACKENDS, 'spoiling', spoil)
+    monkeypatch.setattr('perception.cli.compare_networks.BACKEND_NAMES', ('eager', 'spoiling'))
+    code, found, said = compare(models['first'], *truth_in(data))
+    assert code == 1
+    assert 'spoiling fp32: ' in said
+    (network,) = found['networks']
+    assert [each['backend'] for each in network['latency']] == ['eager']
+    assert network['accuracy']['mean_iou'] is not None
 
 
 def test_copies_of_one_file_are_told(compare: Any, models: dict[str, Path], tmp_path: Path) -> None:

@@ -34,7 +34,7 @@ class ComparisonOptions:
         replay: How they are replayed; its ``output`` is that of the comparison.
         ways: Backends and precisions to measure latency with; accuracy with the first
             that this machine serves.
-        ways_asked: Whether somebody named them: one that this machine cannot run is then a failure.
+        backends_named, precisions_named: Whether somebody asked for just these, see ``build_perceivers``.
         device: Where networks run.
         rounds: Turns of each that count.
     """
@@ -42,7 +42,8 @@ class ComparisonOptions:
     data: tuple[Path, ...] = ()
     replay: ReplayOptions
     ways: tuple[Way, ...] = (Way(backend='eager', precision='fp32'),)
-    ways_asked: bool = False
+    backends_named: bool = False
+    precisions_named: bool = False
     device: str = 'auto'
     rounds: int = 20
 
@@ -70,7 +71,11 @@ def compare_networks(models: Sequence[str], options: ComparisonOptions, *, progr
     with claim_folder(output), StopRequest() as stop:
         _check_output(output, overwrite=options.replay.overwrite)
         perceivers, unserved, refused = build_perceivers(
-            candidates, options.ways, options.device, asked=options.ways_asked
+            candidates,
+            options.ways,
+            options.device,
+            backends_named=options.backends_named,
+            precisions_named=options.precisions_named,
         )
         comparison = NetworkComparison(
             settings=_describe_settings(options, perceivers, picture, image_rgb),
@@ -156,12 +161,11 @@ def _open_picture(labels: LabelSpace, options: ComparisonOptions) -> tuple[str, 
 def _describe_settings(
     options: ComparisonOptions, perceivers: Perceivers, picture: str, image_rgb: np.ndarray
 ) -> Settings:
-    device = next(iter(perceivers.values())).device
+    devices = {perceiver.device for perceiver in perceivers.values()}
     served = {way for _, way in perceivers}
     return Settings(
         ways=tuple(way for way in options.ways if way in served),
-        device=device,
-        machine=describe_machine(device),
+        machine=describe_machine(max(devices)),  # 'cuda...' comes behind 'cpu'
         threads=torch.get_num_threads(),
         versions=versions(),
         rounds=options.rounds,

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from copy import deepcopy
+from dataclasses import dataclass, replace
 from functools import partial
 
 import numpy as np
@@ -40,6 +41,7 @@ class Latency:
     """The times of one network, run in one way.
 
     Attributes:
+        device: Where the network ran.
         whole_ms: Of each round all that a vehicle waits for: preparing the picture, the network, post-processing.
         network_ms: Of each round the network alone.
         ratio: How many times as long as the first network of the comparison took in the same way, round by round;
@@ -47,6 +49,7 @@ class Latency:
     """
 
     way: Way
+    device: str
     whole_ms: np.ndarray
     network_ms: np.ndarray
     ratio: float | None
@@ -61,12 +64,18 @@ class Latency:
 
 
 def build_perceivers(
-    candidates: Sequence[Candidate], ways: Sequence[Way], device: str, *, asked: bool
+    candidates: Sequence[Candidate],
+    ways: Sequence[Way],
+    device: str,
+    *,
+    backends_named: bool = False,
+    precisions_named: bool = False,
 ) -> tuple[Perceivers, dict[Way, str], list[Failure]]:
     """Prepare each network to run in each way.
 
     Args:
-        asked: Whether somebody named the ways. One that this machine cannot run is then a failure, else it is left out.
+        backends_named, precisions_named: Whether somebody asked for just these. What cannot be run here is then a
+            failure, else it is left out; a precision that was named counts as served if one backend serves it.
 
     Returns:
         The perceivers by the names of their networks; ways that are left out, and why; what failed.
@@ -78,16 +87,23 @@ def build_perceivers(
     refusals: dict[tuple[str, Way], str] = {}
     for candidate in candidates:
         for way in ways:
+            # A network of its own for each: a backend may move it to another device, or fold it.
+            checkpoint = replace(candidate.checkpoint, network=deepcopy(candidate.checkpoint.network))
             try:
                 perceivers[candidate.name, way] = Perceiver(
-                    candidate.checkpoint, backend=way.backend, device=device, precision=way.precision
+                    checkpoint, backend=way.backend, device=device, precision=way.precision
                 )
             except PerceptionError as error:
                 refusals[candidate.name, way] = str(error)
     if not perceivers:
         raise ConfigError(' '.join(dict.fromkeys(refusals.values())))
     served = {way for _, way in perceivers}
-    left_out = {way: reason for (_, way), reason in refusals.items() if way not in served and not asked}
+    precisions = {way.precision for way in served}
+    left_out = {
+        way: reason
+        for (_, way), reason in refusals.items()
+        if not (way in served or backends_named or (precisions_named and way.precision not in precisions))
+    }
     failures = [
         Failure(checkpoint=name, stage='latency', reason=f'{way}: {reason}')
         for (name, way), reason in refusals.items()
@@ -128,6 +144,7 @@ def measure_latency(
         latencies.setdefault(name, []).append(
             Latency(
                 way=way,
+                device=perceivers[name, way].device,
                 whole_ms=whole[name, way],
                 network_ms=stages['inference'],
                 ratio=None if reference is None else ratio(whole[name, way], reference),

@@ -114,7 +114,7 @@ def _charts(comparison: NetworkComparison) -> list[Section]:
                 Section(
                     title=f'{name} over latency',
                     half=True,
-                    note=f'By {way} on {comparison.settings.device}; further up and to the left is better. Bars: '
+                    note=f'By {way}; further up and to the left is better. Bars: '
                     'quartiles. Numbers are those of the tables.',
                     body=point_chart(
                         points,

@@ -25,7 +25,7 @@ class Settings:
 
     Attributes:
         ways: Backends and precisions, the one that accuracy is measured with first.
-        device, machine, threads, versions: What times hang on, whatever the network.
+        machine, threads, versions: What times hang on, whatever the network.
         rounds: Turns of each that count.
         picture: Where the picture that latency is measured on comes from.
         picture_hw: Its height and width.
@@ -33,7 +33,6 @@ class Settings:
     """
 
     ways: tuple[Way, ...]
-    device: str
     machine: str
     threads: int
     versions: Mapping[str, str]
@@ -148,6 +147,7 @@ class NetworkComparison:
 def _describe_latency(latency: Latency) -> dict[str, Any]:
     return {
         **asdict(latency.way),
+        'device': latency.device,
         'whole_ms': asdict(latency.whole),
         'network_ms': asdict(latency.network),
         'ratio_to_first': latency.ratio,

@@ -41,7 +41,7 @@ def latency_rows(comparison: NetworkComparison) -> list[list[str]]:
         [
             str(number),
             candidate.name,
-            str(latency.way),
+            f'{latency.way}, {latency.device}',
             f'{latency.whole.median:.2f}',
             _quartiles(latency.whole),
             f'{latency.network.median:.2f}',
@@ -57,8 +57,8 @@ def describe_latency(comparison: NetworkComparison) -> str:
     settings = comparison.settings
     height, width = settings.picture_hw
     return (
-        f'{settings.rounds} rounds in which all took turns, on {settings.picture} ({height}x{width}), on '
-        f'{settings.device}: {settings.machine}, {settings.threads} threads. Preparing the picture, network and '
+        f'{settings.rounds} rounds in which all took turns, on {settings.picture} ({height}x{width}); '
+        f'{settings.machine}, {settings.threads} threads. Preparing the picture, network and '
         'post-processing; ratios are taken round by round, by the same way to run.'
     )
 
