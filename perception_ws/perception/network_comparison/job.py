@@ -19,10 +19,13 @@ from perception.network_comparison.latency import Perceivers, Way, build_perceiv
 from perception.network_comparison.page import COMPARISON_FILE, PAGE_FILE, write_outputs
 from perception.network_comparison.result import REPLAYS, NetworkComparison, Settings
 from perception.output_folder import STOPPED, StopRequest, claim_folder, keep_apart, refuse_report
-from perception.replay.provenance import describe_machine, versions
+from perception.replay.provenance import LIBRARIES, describe_machine, versions
 from perception.replay.recordings import ReplayOptions, name_recordings, open_streams
 from perception.replay.truth import NOWHERE, is_folder
 from perception.resources import SAMPLE_BAG
+
+_LIBRARIES_OF_BACKENDS = ('openvino',)
+"""What times hang on besides."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -167,7 +170,7 @@ def _describe_settings(
         ways=tuple(way for way in options.ways if way in served),
         machine=describe_machine(max(devices)),  # 'cuda...' comes behind 'cpu'
         threads=torch.get_num_threads(),
-        versions=versions(),
+        versions=versions((*LIBRARIES, *_LIBRARIES_OF_BACKENDS)),
         rounds=options.rounds,
         picture=picture,
         picture_hw=(image_rgb.shape[0], image_rgb.shape[1]),
