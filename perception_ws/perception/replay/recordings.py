@@ -105,6 +105,8 @@ def distinct_names(paths: Sequence[Path]) -> list[str]:
     while len(set(names)) < len(names):
         # monday/drive and tuesday/drive
         depth += 1
+        if depth > max(len(path.parts) for path in whole):  # a_b/drive and a/b/drive
+            return [f'{name}_{place}' for place, name in enumerate(names, 1)]
         names = ['_'.join(path.parts[1:][-depth:]) for path in whole]
     return names
 
