@@ -3,7 +3,8 @@
     python -m training.evaluate --checkpoint F --dataset camvid --root DIR --split test --output out/evaluation/camvid
     python -m training.evaluate --teacher yolox.onnx --sizes 416 --dataset driving_boxes --root DIR --split test
 
-For data in the layout of Cityscapes the masks are also written as PNG files and scored by cityscapesscripts.
+For data in the layout of Cityscapes the masks are also written as PNG files and scored by cityscapesscripts. For Pascal
+VOC the boxes are also scored as its devkit does, for other data with --voc-ap.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ from perception.metrics.loss_curves import loss_section
 from perception.metrics.pictures import PictureKeeper
 from perception.metrics.report_page import write_report_page
 from perception.metrics.tables import format_report
+from perception.metrics.voc_scoring import format_voc_scores, save_voc_scores, score_voc
 from perception.pipeline import Perceiver
 from perception.postprocess import PostprocessConfig
 from training.data import DATASETS, build_dataset, parse_options
@@ -34,7 +36,7 @@ from training.teachers.observer import TeacherObserver, WithoutMasks
 DATA_VARIABLE = 'PERCEPTION_DATA'
 """Environment variable: the folder that holds a folder for each data set."""
 OFFICIAL_TOLERANCE = 1e-6
-REPORT, PAGE, OFFICIAL = 'report.json', 'report.html', 'cityscapesscripts.json'
+REPORT, PAGE, OFFICIAL, VOC = 'report.json', 'report.html', 'cityscapesscripts.json', 'voc_ap.json'
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -75,6 +77,9 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument('--overwrite', action='store_true', help='replace the report in --output')
     parser.add_argument('--at', choices=('original', 'network'), default='original', help='size at which to score')
+    parser.add_argument(
+        '--voc-ap', action='store_true', help='average precision as Pascal VOC defines it, too; for voc it always is'
+    )
     parser.add_argument('--limit', type=_count, default=0, help='only so many images; 0: all')
     parser.add_argument('--batch', type=_positive, default=1, help='images at a time')
     parser.add_argument('--workers', type=_count, default=0, help='batches in hand at once; 0: as is fastest')
@@ -109,7 +114,7 @@ def _run(options: argparse.Namespace) -> None:
     if not observer.segments:
         dataset = WithoutMasks(dataset)
     output: Path = options.output or Path('out/evaluation') / f'{observer.title}_{dataset.name}'
-    _make_folder(output, files=(REPORT, PAGE, OFFICIAL))
+    _make_folder(output, files=(REPORT, PAGE, OFFICIAL, VOC))
     if (output / REPORT).exists() and not options.overwrite:
         raise ConfigError(f'{output} holds a report already; name another --output, or give --overwrite.')
     pictures = PictureKeeper(dataset.labels, count=options.pictures)
@@ -139,6 +144,8 @@ def _run(options: argparse.Namespace) -> None:
             'perception': perception.__version__,
         }
     )
+    for second_opinion in (OFFICIAL, VOC):
+        (output / second_opinion).unlink(missing_ok=True)  # of the report that is replaced
     report.save(output / REPORT)
     write_report_page(
         output / PAGE,
@@ -150,6 +157,10 @@ def _run(options: argparse.Namespace) -> None:
         losses=options.losses,
     )
     print(f'\n{format_report(report)}')
+    if report.detection.images and (options.voc_ap or options.dataset == 'voc'):
+        voc = score_voc(evaluator.boxes, report.detection.classes)
+        save_voc_scores(output / VOC, voc)
+        print(f'\n{format_voc_scores(voc)}')
     if masks is not None and len(masks):
         official = masks.score()
         save_official_scores(output / OFFICIAL, official)

@@ -16,7 +16,8 @@ from perception.interfaces import LabelSpace
 from perception.labels import DEFAULT_LABELS
 from perception.truth import CocoAnnotations
 from perception.truth.class_table import read_categories, usual_categories, usual_table
-from perception.truth.coco import MaskConfig, ScoreRange
+from perception.truth.coco import ScoreRange
+from perception.truth.coco_masks import MaskConfig
 from training.data.dataset import SceneDataset, fingerprint_files
 from training.data.files import name_images, read_image, require_file, require_files
 from training.data.sample import Sample, annotate

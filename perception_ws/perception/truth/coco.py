@@ -22,13 +22,12 @@ from typing import NamedTuple
 
 import numpy as np
 
-from perception.errors import ConfigError, DatasetError, list_names, nearest
-from perception.interfaces import ANY_CLASS, UNLABELLED, GroundTruth, LabelSpace
+from perception.errors import ConfigError, DatasetError
+from perception.interfaces import ANY_CLASS, GroundTruth, LabelSpace
 from perception.labels import DEFAULT_LABELS
-from perception.truth.class_table import CategoryClasses
 from perception.truth.clipping import clip_boxes
 from perception.truth.coco_box_form import BoxForm
-from perception.truth.coco_categories import choose_categories, read_category_names
+from perception.truth.coco_categories import choose_categories, read_category_names, segmentation_classes
 from perception.truth.coco_entries import (
     Entry,
     list_entries,
@@ -39,10 +38,8 @@ from perception.truth.coco_entries import (
     to_score,
     to_size,
 )
-from perception.truth.coco_masks import Outline, paint, read_outline, require_library
+from perception.truth.coco_masks import MaskConfig, Outline, paint, read_outline, require_library
 from perception.truth.index_maps import ImageSize
-
-_BACKGROUND = 'background'
 
 
 class ScoreRange(NamedTuple):
@@ -68,29 +65,6 @@ class ScoreRange(NamedTuple):
                 f'positive_from {self.positive_from}.'
             )
         return self
-
-
-class MaskConfig(NamedTuple):
-    """How masks are made of outlines.
-
-    Attributes:
-        ground: Name of the segmentation class of what no object covers. None: the class ``background``, where the
-            label space has one; else unlabelled.
-    """
-
-    ground: str | None = None
-
-    def ground_class(self, labels: LabelSpace) -> int:
-        """Its class, or UNLABELLED.
-
-        Raises:
-            ConfigError: If the label space has no such class.
-        """
-        names = [label.name for label in labels.segmentation]
-        if self.ground is not None and self.ground not in names:
-            raise ConfigError(f'background {self.ground!r} is no segmentation class: {nearest(self.ground, names)}')
-        ground = self.ground or _BACKGROUND
-        return names.index(ground) if ground in names else UNLABELLED
 
 
 class _Object(NamedTuple):
@@ -237,7 +211,7 @@ class CocoAnnotations:
         self.areas: dict[str, int] = {}
         self.ground: int | None = None
         if masks is not None:
-            self.areas, self.ground = _areas(path, categories, labels), masks.ground_class(labels)
+            self.areas, self.ground = segmentation_classes(path, categories, labels), masks.ground_class(labels)
             self._add_outlines(annotations, names, self.ground)
 
     def _add_objects(self, annotations: Sequence[Entry], names: Mapping[int, str]) -> None:
@@ -312,17 +286,3 @@ def _read_images(entries: Sequence[Entry], path: Path, folder: Path) -> dict[int
     if not images:
         raise DatasetError(f'{path}: the list images is empty; expected at least one.')
     return dict(sorted(images.items()))
-
-
-def _areas(path: Path, categories: Mapping[str, CategoryClasses], labels: LabelSpace) -> dict[str, int]:
-    """The segmentation class of each category that is used; UNLABELLED where nothing is said of it."""
-    names = [label.name for label in labels.segmentation]
-    if not any(category.segmentation for category in categories.values()):
-        raise ConfigError(
-            f'{path}: nothing says which segmentation classes its categories {list_names(list(categories))} are. Give '
-            'them in a table (option classes), or leave out the option masks.'
-        )
-    return {
-        name: names.index(category.segmentation) if category.segmentation else UNLABELLED
-        for name, category in categories.items()
-    }

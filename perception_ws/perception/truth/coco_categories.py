@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from perception.errors import ConfigError, DatasetError, list_names, nearest
-from perception.interfaces import LabelSpace
+from perception.interfaces import UNLABELLED, LabelSpace
 from perception.truth.class_table import CategoryClasses, category_of, read_categories, usual_categories
 from perception.truth.coco_entries import Entry, to_integer, to_text
 
@@ -76,3 +76,21 @@ def _categories_of_table(path: Path, present: list[str], table: Path, labels: La
     if not any(category.detection for category in categories.values()):
         raise DatasetError(f'{path} has the categories {list_names(present)}, and {table} gives none of them a class.')
     return categories
+
+
+def segmentation_classes(path: Path, categories: Mapping[str, CategoryClasses], labels: LabelSpace) -> dict[str, int]:
+    """The segmentation class of each category that is used; UNLABELLED where nothing is said of it.
+
+    Raises:
+        ConfigError: If nothing is said of any.
+    """
+    names = [label.name for label in labels.segmentation]
+    if not any(category.segmentation for category in categories.values()):
+        raise ConfigError(
+            f'{path}: nothing says which segmentation classes its categories {list_names(list(categories))} are. Give '
+            'them in a table (option classes), or leave out the option masks.'
+        )
+    return {
+        name: names.index(category.segmentation) if category.segmentation else UNLABELLED
+        for name, category in categories.items()
+    }

@@ -17,15 +17,39 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from perception.errors import MissingDependencyError
-from perception.interfaces import UNLABELLED
+from perception.errors import ConfigError, MissingDependencyError, nearest
+from perception.interfaces import UNLABELLED, LabelSpace
 from perception.truth.coco_entries import Entry
 
 _LIBRARY = 'faster_coco_eval.core.mask'
+_BACKGROUND = 'background'
 _FEWEST_NUMBERS = 6
 """Of a polygon with an area: three corners."""
 _FARTHEST = 10
 """Sides of the image that a polygon may reach beyond it. Its border is walked step by step: of 1e9 pixels, for ever."""
+
+
+class MaskConfig(NamedTuple):
+    """How masks are made of outlines.
+
+    Attributes:
+        ground: Name of the segmentation class of what no object covers. None: the class ``background``, where the
+            label space has one; else unlabelled.
+    """
+
+    ground: str | None = None
+
+    def ground_class(self, labels: LabelSpace) -> int:
+        """Its class, or UNLABELLED.
+
+        Raises:
+            ConfigError: If the label space has no such class.
+        """
+        names = [label.name for label in labels.segmentation]
+        if self.ground is not None and self.ground not in names:
+            raise ConfigError(f'background {self.ground!r} is no segmentation class: {nearest(self.ground, names)}')
+        ground = self.ground or _BACKGROUND
+        return names.index(ground) if ground in names else UNLABELLED
 
 
 class Outline(NamedTuple):
