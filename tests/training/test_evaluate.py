@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from perception.metrics import Report
-from tests.training.data.drawn_layouts import draw_coco
+from tests.training.data.drawn_layouts import draw_coco, draw_voc
 from tests.training.teachers.test_teachers import CELLS, SIZE, write_yolox
 from training.evaluate import main
 
@@ -144,6 +144,39 @@ def test_command_reads_coco_with_options_of_its_own(
         error = capsys.readouterr().err
         assert message in error
         assert 'Traceback' not in error
+
+
+def test_command_scores_voc_as_its_devkit_too(
+    tiny_checkpoint_path: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    draw_voc(tmp_path / 'voc' / 'VOC2007', 'test')
+    output = tmp_path / 'out'
+    arguments = ['--checkpoint', str(tiny_checkpoint_path), '--root', str(tmp_path / 'voc'), '--split', 'test']
+    arguments += ['--dataset', 'voc', '--options', '{"years": [2007]}', '--output', str(output), '--device', 'cpu']
+    assert main(arguments) == 0
+    report = Report.load(output / 'report.json')
+    assert report.provenance['data set'] == 'voc-test, VOC2007'
+    assert (report.detection.images, report.segmentation.images, report.detection.ignore_regions) == (3, 2, 3)
+    scores = json.loads((output / 'voc_ap.json').read_text())
+    assert (scores['classes'], scores['objects']) == (list(report.detection.classes), [3, 3, 0])
+    assert (scores['ap_area'][2], scores['ap_11_point'][2]) == (None, None)
+    assert 'AP 11-point %' in capsys.readouterr().out
+    draw_coco(tmp_path / 'coco', 'test')
+    other = [
+        *arguments[:2],
+        '--dataset',
+        'coco',
+        '--root',
+        str(tmp_path / 'coco'),
+        '--split',
+        'test',
+        '--device',
+        'cpu',
+    ]
+    assert main([*other, '--output', str(output), '--overwrite']) == 0
+    assert not (output / 'voc_ap.json').exists(), 'it was of the report that is replaced'
+    assert main([*other, '--output', str(output), '--overwrite', '--voc-ap']) == 0
+    assert json.loads((output / 'voc_ap.json').read_text())['objects'] == [3, 3, 0]
 
 
 def test_what_the_end_would_fail_on_is_told_at_the_start(

@@ -100,7 +100,7 @@ class CocoBoxes(SceneDataset):
         found, usual = self._annotations, usual_categories(self.labels)
         table = usual_table(self.dataset_name, self.labels)
         expected = usual if table is None else read_categories(table, self.labels)
-        others = [name for name in found.left_out if name not in usual]
+        others = [name for name in found.left_out_objects if name not in usual]
         if others and not {name for name, category in expected.items() if category.detection} <= set(found.classes):
             LOG.warning(
                 '%s: the categories %s have no usual name, and their objects count as background. If they are of our '
