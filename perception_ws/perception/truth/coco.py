@@ -156,6 +156,7 @@ class CocoAnnotations:
         path: The file.
         sha256: Of its content.
         classes: The name of our class by that of each category that is used.
+        category_ids: The ids of the categories of each of our classes, by its name.
         left_out: Names of the categories that are not.
         left_out_objects: How many annotations there are of those that have any, by name.
         scores: As given.
@@ -205,6 +206,10 @@ class CocoAnnotations:
         self._our_names = [label.name for label in labels.detection]
         categories = choose_categories(path, present, classes, labels)
         self.classes = {name: category.detection for name, category in categories.items() if category.detection}
+        self.category_ids: dict[str, list[int]] = defaultdict(list)
+        for category_id, name in names.items():
+            if name in self.classes:
+                self.category_ids[self.classes[name]].append(category_id)
         self.left_out = tuple(name for name in present if name not in self.classes)
         self.left_out_objects: Counter[str] = Counter()
         self.images = _read_images(list_entries(content, 'images', 'image', path), path, images)
