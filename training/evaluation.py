@@ -112,6 +112,7 @@ def prepare_scene(sample: Sample, at: Scale, spec: InputSpec) -> tuple[np.ndarra
         boxes_xyxy=_array(sample.boxes),
         labels=_array(sample.labels),
         ignore_boxes_xyxy=sample.ignore_boxes.numpy(),
+        ignore_labels=_array(sample.ignore_labels),
         mask=_array(sample.mask),
     )
     return (image_rgb, truth) if at == 'original' else _reduce(image_rgb, truth, spec)

@@ -17,6 +17,10 @@ UNLABELLED = 255
 """Mask value of pixels without a class: ignored in losses and scores."""
 
 
+ANY_CLASS = -1
+"""Label of a region that is to be ignored whatever class is looked for."""
+
+
 class PixelOrder(Enum):
     """How the channels of an 8-bit image lie in memory; the value is the encoding's name in sensor_msgs/Image."""
 
@@ -194,5 +198,7 @@ class GroundTruth:
     """(N,) int64, index into LabelSpace.detection."""
     ignore_boxes_xyxy: np.ndarray | None = None
     """(M, 4) float32 regions, such as crowds, in which detections are neither right nor wrong."""
+    ignore_labels: np.ndarray | None = None
+    """(M,) int64, the class that each region is to be ignored for, ANY_CLASS for all; None: all of them for all."""
     mask: np.ndarray | None = None
     """(H, W) uint8, index into LabelSpace.segmentation or UNLABELLED."""

@@ -109,7 +109,7 @@ def test_a_run_starts_from_the_same_classes_only(yard: list[str], capsys: pytest
 def test_without_a_table_nobody_guesses(yard: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     options = ['--data', '[{"name": "camvid", "root": "data/yard"}]']
     assert staged_train(['--config', 'yard_training.yaml', *SMALL, *options]) == 1
-    assert "no usual table for label space 'yard'" in capsys.readouterr().err
+    assert "and none for 'yard' (areas ground, crate, barrel; objects crate, barrel)" in capsys.readouterr().err
 
 
 def test_an_id_that_the_table_does_not_list_is_named(yard: list[str], capsys: pytest.CaptureFixture[str]) -> None:

@@ -15,6 +15,7 @@ from training.data.camvid import CamVid
 from training.data.cityscapes import Cityscapes
 from training.data.coco import CocoBoxes, DrivingBoxes
 from training.data.dataset import SceneDataset
+from training.data.pascal_voc import PascalVoc
 
 _OPTIONS_EXAMPLE = """write for example --options '{"annotations": "labels.json"}'."""
 
@@ -25,6 +26,7 @@ DATASETS: dict[str, DatasetClass] = {
     'camvid': CamVid,
     'coco': CocoBoxes,
     'driving_boxes': DrivingBoxes,
+    'voc': PascalVoc,
 }
 
 
@@ -51,7 +53,7 @@ def build_dataset(
     Args:
         name: A name in DATASETS; drawn streets are ``cityscapes``.
         root: Its folder.
-        split: ``train``, ``val`` or ``test``.
+        split: ``train``, ``val`` or ``test``, or what else the class knows.
         labels: The label space that its samples are to count in.
         **options: What the class takes besides; its constructor says what.
 

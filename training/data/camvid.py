@@ -19,12 +19,18 @@ from perception.truth.camvid import WEAK_BOXES
 from perception.truth.class_table import read_ids
 from perception.truth.index_maps import ImageSize
 from training.data.dataset import SceneDataset, fingerprint_files
-from training.data.files import name_images, read_image, require_file, require_files, require_folder
+from training.data.files import (
+    LISTED_SUFFIXES,
+    find_picture,
+    name_images,
+    read_image,
+    read_lines,
+    require_file,
+    require_files,
+    require_folder,
+    require_pictures,
+)
 from training.data.sample import Sample, annotate
-
-_IMAGE_SUFFIXES = ('.jpg', '.png')
-_LISTED_SUFFIXES = (*_IMAGE_SUFFIXES, '.jpeg', '.bmp', '.tif', '.tiff', '.ppm', '.webp')
-"""Endings in a list, which may have been made before the images were converted; other dots are part of a name."""
 
 
 class CamVid(SceneDataset):
@@ -70,16 +76,11 @@ class CamVid(SceneDataset):
         truth = require_folder(self._root / f'{split}annot', 'CamVid annotations')
         list_path = require_file(self._root / f'{split}.txt', 'CamVid frame list')
         names = _read_list(list_path, images)
-        self._frames = [(_find_image(images, name), truth / f'{name}.png') for name in names]
-        missing = [image for image, _ in self._frames if not image.is_file()]
-        if missing:
-            raise DatasetError(
-                f'{self.name}: neither {missing[0].with_suffix(".jpg")} nor {missing[0].name} exists '
-                f'({len(missing)} of {len(names)} images are missing). Is the download or the copy complete?'
-            )
+        self._frames = [(find_picture(images, name), truth / f'{name}.png') for name in names]
         self._files = [file for frame in self._frames for file in frame]
-        require_files(self._files, self.name)
         self.image_paths = [image for image, _ in self._frames]
+        require_pictures(self.image_paths, self.name)
+        require_files(self._files, self.name)
         self._names = name_images(self.image_paths)
 
     def __len__(self) -> int:
@@ -107,13 +108,8 @@ class CamVid(SceneDataset):
 
 def _read_list(path: Path, images: Path) -> list[str]:
     """The name of each frame: the path of its image below the folder of images, without its ending."""
-    try:
-        # Editors on Windows begin a file with a byte order mark, which is no part of the first name.
-        lines = path.read_text(encoding='utf-8-sig').splitlines()
-    except ValueError as error:
-        raise DatasetError(f'{path} is no text in UTF-8 ({error}); save it as such.') from error
     names: dict[str, str] = {}
-    for line in filter(str.strip, lines):
+    for line in read_lines(path):
         name = _find_name(images, PurePosixPath(line.split()[0]))
         if name in names:
             raise DatasetError(
@@ -121,25 +117,11 @@ def _read_list(path: Path, images: Path) -> list[str]:
                 'expected each frame once. Put frames of equal names into folders, and list those with them.'
             )
         names[name] = line.split()[0]
-    if not names:
-        raise DatasetError(f'{path} lists no frames; expected one stem a line.')
     return list(names)
 
 
 def _find_name(images: Path, listed: PurePosixPath) -> str:
     """What a listed path is below the folder of images: lists may hold paths of the machine that they were made on."""
-    name = listed.with_suffix('') if listed.suffix.lower() in _LISTED_SUFFIXES else listed
+    name = listed.with_suffix('') if listed.suffix.lower() in LISTED_SUFFIXES else listed
     names = ['/'.join(name.parts[place:]) for place in range(name.is_absolute(), len(name.parts))] or [str(name)]
-    return next((name for name in names if _find_image(images, name).is_file()), names[-1])
-
-
-def _find_image(folder: Path, name: str) -> Path:
-    """The frame as JPEG, else as PNG, whether that exists or not.
-
-    Raises:
-        DatasetError: If it is there as both: nobody says which of them the annotation is of.
-    """
-    jpeg, png = (folder / f'{name}{suffix}' for suffix in _IMAGE_SUFFIXES)
-    if jpeg.is_file() and png.is_file():
-        raise DatasetError(f'{jpeg} and {png} are both there for one annotation; remove the one that it is not of.')
-    return jpeg if jpeg.is_file() else png
+    return next((name for name in names if find_picture(images, name).is_file()), names[-1])

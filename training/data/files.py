@@ -19,17 +19,20 @@ from perception.errors import DatasetError, ImageError, list_names
 from perception.image_messages import decode_picture, picture_kind
 from perception.truth.index_maps import decode_by_opencv, read_bytes, undecodable
 
+_PICTURE_SUFFIXES = ('.jpg', '.png')
+LISTED_SUFFIXES = (*_PICTURE_SUFFIXES, '.jpeg', '.bmp', '.tif', '.tiff', '.ppm', '.webp')
+"""Endings in a list, which may have been made before the images were converted; other dots are part of a name."""
 _JPEG_END = b'\xff\xd9'
 
 
-def require_folder(folder: Path, purpose: str) -> Path:
-    """Return the folder.
+def require_folder(folder: Path, purpose: str, check: str = 'root and split') -> Path:
+    """Return the folder, which the settings named in ``check`` lead to.
 
     Raises:
         DatasetError: If it is missing; names the nearest parent that exists and what lies there.
     """
     if not folder.is_dir():
-        raise _missing('folder', folder, purpose, 'root and split')
+        raise _missing('folder', folder, purpose, check)
     return folder
 
 
@@ -61,6 +64,49 @@ def require_files(files: list[Path], purpose: str) -> None:
         raise DatasetError(
             f'{purpose}: file {missing[0]} is missing ({len(missing)} of {len(files)} in all). '
             'Is the download or the copy complete?'
+        )
+
+
+def read_lines(path: Path) -> list[str]:
+    """The lines of a list, without those that are empty.
+
+    Raises:
+        DatasetError: If it is no text, or holds none.
+    """
+    try:
+        # Editors on Windows begin a file with a byte order mark, which is no part of the first name.
+        text = path.read_text(encoding='utf-8-sig')
+    except ValueError as error:
+        raise DatasetError(f'{path} is no text in UTF-8 ({error}); save it as such.') from error
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    if not lines:
+        raise DatasetError(f'{path} lists no images; expected one name a line.')
+    return lines
+
+
+def find_picture(folder: Path, name: str) -> Path:
+    """The picture as JPEG, else as PNG, whether that exists or not.
+
+    Raises:
+        DatasetError: If it is there as both: nobody says which of them the annotation is of.
+    """
+    jpeg, png = (folder / f'{name}{suffix}' for suffix in _PICTURE_SUFFIXES)
+    if jpeg.is_file() and png.is_file():
+        raise DatasetError(f'{jpeg} and {png} are both there for one annotation; remove the one that it is not of.')
+    return jpeg if jpeg.is_file() else png
+
+
+def require_pictures(pictures: Sequence[Path], purpose: str) -> None:
+    """Check that all pictures of ``find_picture`` exist.
+
+    Raises:
+        DatasetError: Names the first one missing and says how many are.
+    """
+    missing = [picture for picture in pictures if not picture.is_file()]
+    if missing:
+        raise DatasetError(
+            f'{purpose}: neither {missing[0].with_suffix(_PICTURE_SUFFIXES[0])} nor {missing[0].name} exists '
+            f'({len(missing)} of {len(pictures)} images are missing). Is the download or the copy complete?'
         )
 
 

@@ -32,6 +32,8 @@ class Sample:
     """(N,) int64, index into LabelSpace.detection; None exactly when boxes is None."""
     ignore_boxes: Tensor = field(default_factory=no_boxes)
     """(M, 4) float32 xyxy regions, such as crowds, in which objectness is not trained."""
+    ignore_labels: Tensor | None = None
+    """(M,) int64, the class that each region is not scored for, as in GroundTruth; training ignores it for all."""
     mask: Tensor | None = None
     """(H, W) uint8, index into LabelSpace.segmentation, 255 unlabelled."""
     name: str = ''
@@ -46,12 +48,13 @@ def send(annotation: Tensor, device: torch.device | str) -> Tensor:
 def annotate(image: Tensor, read: Callable[[ImageSize], GroundTruth], *, name: str, image_path: Path) -> Sample:
     """The sample of an image (3, H, W) with what ``read`` finds for one of its size."""
     truth = read(ImageSize(str(image_path), (image.shape[1], image.shape[2])))
-    ignored = truth.ignore_boxes_xyxy
+    ignored, ignored_labels = truth.ignore_boxes_xyxy, truth.ignore_labels
     return Sample(
         image=image,
         boxes=None if truth.boxes_xyxy is None else torch.from_numpy(truth.boxes_xyxy),
         labels=None if truth.labels is None else torch.from_numpy(truth.labels),
         ignore_boxes=no_boxes() if ignored is None else torch.from_numpy(ignored),
+        ignore_labels=None if ignored_labels is None else torch.from_numpy(ignored_labels),
         mask=None if truth.mask is None else torch.from_numpy(truth.mask),
         name=name,
     )

@@ -190,7 +190,7 @@ class TaughtDataset(SceneDataset):
             assert truth.ignore_boxes_xyxy is not None
             ignored = torch.cat((sample.ignore_boxes, torch.from_numpy(truth.ignore_boxes_xyxy)))
             boxes, labels = torch.from_numpy(truth.boxes_xyxy), torch.from_numpy(truth.labels)
-            sample = replace(sample, boxes=boxes, labels=labels, ignore_boxes=ignored)
+            sample = replace(sample, boxes=boxes, labels=labels, ignore_boxes=ignored, ignore_labels=None)
         if sample.mask is None and mask is not None:
             sample = replace(sample, mask=self._read_mask(mask, size))
         return sample

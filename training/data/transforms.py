@@ -183,6 +183,7 @@ def show_view(sample: Sample, view: View, result_hw: tuple[int, int], config: Tr
         boxes=boxes,
         labels=labels,
         ignore_boxes=ignored[(_sides(ignored) > 0).all(1)],
+        ignore_labels=None,  # only scores ask for them
         mask=mask,
     )
 

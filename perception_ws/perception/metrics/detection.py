@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import DTypeLike
 
 from perception.errors import ConfigError, ShapeError
-from perception.interfaces import Detections, GroundTruth
+from perception.interfaces import ANY_CLASS, Detections, GroundTruth
 from perception.metrics.libraries import BOX_LIBRARY, require
 from perception.metrics.report import SCORE_LEVELS, DetectionScores, PrecisionRecallCurve, Score
 
@@ -34,7 +34,7 @@ class BoxTable:
     true: np.ndarray
     """(G, 6) float64: image, class, x1, y1, x2, y2."""
     ignored: np.ndarray
-    """(M, 5) float64: image, x1, y1, x2, y2."""
+    """(M, 6) float64: image, class or ANY_CLASS, x1, y1, x2, y2."""
     images: int
 
 
@@ -56,7 +56,7 @@ class DetectionScorer:
 
     def __init__(self, classes: tuple[str, ...]) -> None:
         self.classes = classes
-        self._found, self._true, self._ignored = _Rows(7, np.float32), _Rows(6, np.float64), _Rows(5, np.float64)
+        self._found, self._true, self._ignored = _Rows(7, np.float32), _Rows(6, np.float64), _Rows(6, np.float64)
         self._images = 0
 
     @property
@@ -74,8 +74,12 @@ class DetectionScorer:
             ConfigError: If a label is not in the label space.
         """
         image = _one_image(detections, truth)
-        for which, labels in (('Detected', image.found[:, 1]), ('True', image.true[:, 1])):
-            unknown = labels[(labels < 0) | (labels >= len(self.classes))]
+        for which, labels, lowest in (
+            ('Detected', image.found[:, 1], 0),
+            ('True', image.true[:, 1], 0),
+            ('Ignored', image.ignored[:, 1], ANY_CLASS),
+        ):
+            unknown = labels[(labels < lowest) | (labels >= len(self.classes))]
             if len(unknown):
                 raise ConfigError(
                     f'{which} box has class {int(unknown[0])}, but the label space has {len(self.classes)} detection '
@@ -158,12 +162,15 @@ def _one_image(detections: Detections, truth: GroundTruth) -> BoxTable:
         found = [None if array is None else array.shape for array in (boxes, labels)]
         raise ShapeError(f'True boxes must be (G, 4) with labels (G,); got {found[0]} and {found[1]}.')
     ignored = np.zeros((0, 4)) if truth.ignore_boxes_xyxy is None else truth.ignore_boxes_xyxy.reshape(-1, 4)
+    ignored_for = np.full(len(ignored), ANY_CLASS) if truth.ignore_labels is None else truth.ignore_labels
+    if ignored_for.shape != (len(ignored),):
+        raise ShapeError(f'{len(ignored)} ignored regions need as many labels; got {ignored_for.shape}.')
     return BoxTable(
         found=np.column_stack(
             (np.zeros(len(detections)), detections.labels, detections.scores, detections.boxes_xyxy.reshape(-1, 4))
         ).astype(np.float32),
         true=np.column_stack((np.zeros(len(boxes)), labels, boxes)),
-        ignored=np.column_stack((np.zeros(len(ignored)), ignored)),
+        ignored=np.column_stack((np.zeros(len(ignored)), ignored_for, ignored)),
         images=1,
     )
 
@@ -197,8 +204,8 @@ def _evaluate(boxes: BoxTable, kind: int, thresholds: list[float], *, by_size: b
     found: list[dict[str, Any]] = []
     for image, _, *box in boxes.true[boxes.true[:, 1] == kind].tolist():
         true.append(_annotation(true, image, box, iscrowd=0))
-    # A crowd of every class: detections in it are neither right nor wrong.
-    for image, *box in boxes.ignored.tolist():
+    # A crowd: detections in it are neither right nor wrong.
+    for image, _, *box in ignored_for_class(boxes, kind).tolist():
         true.append(_annotation(true, image, box, iscrowd=1))
     for image, _, score, *box in boxes.found[boxes.found[:, 1] == kind].tolist():
         found.append(_annotation(found, image, box, score=score))
@@ -214,6 +221,11 @@ def _evaluate(boxes: BoxTable, kind: int, thresholds: list[float], *, by_size: b
     evaluator.evaluate()
     evaluator.accumulate()
     return dict(evaluator.eval)
+
+
+def ignored_for_class(boxes: BoxTable, kind: int) -> np.ndarray:
+    """The rows of the regions that are to be ignored where that class is looked for."""
+    return boxes.ignored[np.isin(boxes.ignored[:, 1], (kind, ANY_CLASS))]
 
 
 def _class_tables(boxes: BoxTable, kind: int, thresholds: list[float]) -> tuple[np.ndarray, np.ndarray]:

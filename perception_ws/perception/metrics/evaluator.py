@@ -7,7 +7,7 @@ from typing import Any
 
 from perception.interfaces import GroundTruth, LabelSpace, SceneResult
 from perception.labels import check_same_classes
-from perception.metrics.detection import DetectionScorer
+from perception.metrics.detection import BoxTable, DetectionScorer
 from perception.metrics.report import FrameScore, Report
 from perception.metrics.segmentation import SegmentationScorer
 
@@ -30,6 +30,11 @@ class Evaluator:
     def __len__(self) -> int:
         """Images added so far."""
         return len(self._frames)
+
+    @property
+    def boxes(self) -> BoxTable:
+        """Those of all images added so far, for other scores than the report's."""
+        return self._detection.table
 
     def add(self, result: SceneResult, truth: GroundTruth, name: str = '') -> FrameScore:
         """Score one image; returns its scores by itself. An image that is refused leaves no trace.

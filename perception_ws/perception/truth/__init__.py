@@ -6,5 +6,6 @@ The readers of training data and the judgement of recordings share these, so tha
 from perception.truth.camvid import CamVidAnnotations
 from perception.truth.cityscapes import CityscapesAnnotations
 from perception.truth.coco import CocoAnnotations
+from perception.truth.pascal_voc import VocAnnotations
 
-__all__ = ['CamVidAnnotations', 'CityscapesAnnotations', 'CocoAnnotations']
+__all__ = ['CamVidAnnotations', 'CityscapesAnnotations', 'CocoAnnotations', 'VocAnnotations']

@@ -16,14 +16,13 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import cv2
 import numpy as np
 
-from perception.errors import ConfigError, DatasetError
+from perception.errors import ConfigError
 from perception.interfaces import GroundTruth
 from perception.labels import DEFAULT_LABELS
-from perception.truth.class_table import UNKNOWN_ID, IdClasses, read_ids
-from perception.truth.index_maps import ImageSize, check_same_size, read_index_map
+from perception.truth.class_table import IdClasses, read_ids
+from perception.truth.index_maps import ImageSize
 from perception.truth.regions import component_boxes
 
 WEAK_BOXES = 'boxes weak (components of the mask)'
@@ -55,12 +54,7 @@ class CamVidAnnotations:
         Raises:
             DatasetError: If it is missing, broken, of another size than the image, or holds an unknown id.
         """
-        ids = read_index_map(path)
-        check_same_size(path, ids.shape, image)
-        mask = cv2.LUT(ids, self.classes.segmentation)
-        if (mask == UNKNOWN_ID).any():
-            unknown = ids[mask == UNKNOWN_ID][0]
-            raise DatasetError(f'{path} holds id {unknown}, which {self.classes.source} does not list.')
+        ids, mask = self.classes.read_mask(path, image)
         if not self.weak_boxes:
             return GroundTruth(mask=mask)
         boxes, labels, ignored = self._objects(ids)

@@ -14,7 +14,6 @@ import functools
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import cv2
 import numpy as np
 
 from perception.errors import ConfigError, DatasetError
@@ -70,12 +69,7 @@ class CityscapesAnnotations:
             DatasetError: If a picture is missing, broken, of another size than the image, or holds an unknown id, or
                 the two contradict each other.
         """
-        ids = read_index_map(labels_path)
-        check_same_size(labels_path, ids.shape, image)
-        mask = cv2.LUT(ids, self.classes.segmentation)
-        if (mask == UNKNOWN_ID).any():
-            unknown, hint = ids[mask == UNKNOWN_ID][0], _hint_at_train_ids(ids, 'labelIds')
-            raise DatasetError(f'{labels_path} holds id {unknown}, which {self.classes.source} does not list.{hint}')
+        ids, mask = self.classes.read_mask(labels_path, image, lambda ids: _hint_at_train_ids(ids, 'labelIds'))
         is_void = _is_void(self.classes)
         if is_void[ids].all():
             return GroundTruth()

@@ -11,15 +11,18 @@ space, its table is tables/<layout>/<label space>.csv; others are the user's.
 from __future__ import annotations
 
 import csv
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
+import cv2
 import numpy as np
 
-from perception.errors import ConfigError, list_names, nearest
-from perception.interfaces import UNLABELLED, LabelSpace
+from perception.errors import ConfigError, DatasetError, list_names, nearest
+from perception.interfaces import UNLABELLED, LabelClass, LabelSpace
+from perception.labels import describe
+from perception.truth.index_maps import ImageSize, check_same_size, read_index_map
 from perception.yaml_files import read_yaml
 
 UNKNOWN_ID = 254
@@ -44,6 +47,13 @@ class Row:
     place: str
 
 
+class CategoryClasses(NamedTuple):
+    """What the objects of a category are: names of classes, empty where they have none."""
+
+    segmentation: str
+    detection: str
+
+
 @dataclass(frozen=True)
 class IdClasses:
     """A table as masks need it.
@@ -58,6 +68,26 @@ class IdClasses:
     segmentation: np.ndarray
     detection: Mapping[int, int]
 
+    def read_mask(
+        self, path: Path, image: ImageSize, explain: Callable[[np.ndarray], str] = lambda ids: ''
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """The ids of an annotation picture, and the mask that they mean, both (H, W) uint8.
+
+        Args:
+            image: The image that it belongs to.
+            explain: What the error may add, of the ids, where one is unknown.
+
+        Raises:
+            DatasetError: If it is missing, broken, of another size than the image, or holds an unknown id.
+        """
+        ids = read_index_map(path)
+        check_same_size(path, ids.shape, image)
+        mask = cv2.LUT(ids, self.segmentation)
+        if (mask == UNKNOWN_ID).any():
+            unknown = ids[mask == UNKNOWN_ID][0]
+            raise DatasetError(f'{path} holds id {unknown}, which {self.source} does not list.{explain(ids)}')
+        return ids, mask
+
     def settings(self) -> dict[str, Any]:
         """Its content as plain values, for fingerprints."""
         return {'segmentation': self.segmentation.tolist(), 'detection': sorted(self.detection.items())}
@@ -67,6 +97,24 @@ def usual_table(layout: str, labels: LabelSpace) -> Path | None:
     """The table that ships for a layout and a label space; None: there is none."""
     path = _TABLES / layout / f'{labels.name}.csv'
     return path if path.is_file() else None
+
+
+def find_table(layout: str, labels: LabelSpace, table: str | Path | None) -> Path:
+    """The user's table, else the usual one of a layout.
+
+    Raises:
+        ConfigError: If there is none for this label space; lists its classes and the label spaces that have one.
+    """
+    path = usual_table(layout, labels) if table is None else Path(table).expanduser()
+    if path is None:
+        known = ', '.join(sorted(file.stem for file in (_TABLES / layout).glob('*.csv')))
+        raise ConfigError(
+            f'The layout {layout!r} has usual tables for the label spaces {known}, and none for {describe(labels)}. '
+            'Take a checkpoint or configuration of one of those; or say which id or name in the files is which class '
+            'with the option classes (--truth-classes, or make-bag --classes): a CSV file with the columns '
+            f'{",".join(_COLUMNS)}.'
+        )
+    return path
 
 
 def read_table(path: Path) -> tuple[Row, ...]:
@@ -98,13 +146,7 @@ def read_ids(layout: str, labels: LabelSpace, table: str | Path | None = None) -
     Raises:
         ConfigError: If there is none for this label space, or it does not fit; names the file and the class.
     """
-    path = usual_table(layout, labels) if table is None else Path(table).expanduser()
-    if path is None:
-        raise ConfigError(
-            f'Masks in the layout {layout!r} have no usual table for label space {labels.name!r}. Say which id is '
-            f'which class with the option classes (--truth-classes, or make-bag --classes): a CSV file with the '
-            f'columns {",".join(_COLUMNS)}.'
-        )
+    path = find_table(layout, labels, table)
     segmentation, detection = np.full(256, UNKNOWN_ID, np.uint8), {}
     areas, objects = ([label.name for label in classes] for classes in (labels.segmentation, labels.detection))
     rows = read_table(path)
@@ -118,8 +160,8 @@ def read_ids(layout: str, labels: LabelSpace, table: str | Path | None = None) -
     return IdClasses(str(path) if table is not None else path.name, segmentation, detection)
 
 
-def read_categories(path: Path, labels: LabelSpace) -> dict[str, str]:
-    """The detection class of each category by name; empty: none.
+def read_categories(path: Path, labels: LabelSpace) -> dict[str, CategoryClasses]:
+    """What each category is, by its name.
 
     Raises:
         ConfigError: If the table is broken, a row has no name, or a class is none of the label space.
@@ -132,15 +174,20 @@ def read_categories(path: Path, labels: LabelSpace) -> dict[str, str]:
             raise ConfigError(f'{row.place} has no name; categories go by their names.')
         if row.name in categories:
             raise ConfigError(f'{row.place}: {row.name!r} stands there twice; expected one row for each name.')
-        categories[row.name] = row.detection
+        categories[row.name] = CategoryClasses(row.segmentation, row.detection)
     return categories
 
 
-def usual_categories(labels: LabelSpace) -> dict[str, str]:
-    """Detection class by category: of the usual tables of the layouts with categories, and the names of the classes."""
+def usual_categories(labels: LabelSpace) -> dict[str, CategoryClasses]:
+    """What a category is by its name: by the usual tables of layouts with categories, and the names of the classes."""
     tables = [table for layout in _CATEGORY_LAYOUTS if (table := usual_table(layout, labels)) is not None]
-    known = {name: label for table in tables for name, label in read_categories(table, labels).items()}
-    return {**known, **{label.name: label.name for label in labels.detection}}
+    known = {name: category for table in tables for name, category in read_categories(table, labels).items()}
+    return {**known, **{label.name: category_of(label) for label in labels.detection}}
+
+
+def category_of(label: LabelClass) -> CategoryClasses:
+    """What objects of a detection class are; their area is known where the label space names one alone."""
+    return CategoryClasses(label.areas[0] if len(label.areas) == 1 else '', label.name)
 
 
 def _entries(path: Path) -> list[tuple[str, dict[Any, Any]]]:

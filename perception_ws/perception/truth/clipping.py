@@ -58,5 +58,6 @@ def clip_truth(truth: GroundTruth, image_hw: tuple[int, int]) -> GroundTruth:
         truth = replace(truth, boxes_xyxy=boxes[kept], labels=truth.labels[kept])
     if truth.ignore_boxes_xyxy is not None:
         regions, kept = clip_boxes(truth.ignore_boxes_xyxy, image_hw)
-        truth = replace(truth, ignore_boxes_xyxy=regions[kept])
+        labels = None if truth.ignore_labels is None else truth.ignore_labels[kept]
+        truth = replace(truth, ignore_boxes_xyxy=regions[kept], ignore_labels=labels)
     return truth

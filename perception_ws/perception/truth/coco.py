@@ -1,12 +1,12 @@
-"""Boxes in COCO JSON (Lin et al., ECCV 2014): one file holds those of all images, and there are no masks.
+"""Boxes and outlines in COCO JSON (Lin et al., ECCV 2014): one file holds those of all images.
 
     images         id, file_name, height, width
     categories     id, name; several may have one name
-    annotations    image_id, category_id, bbox [left, top, width, height] in pixels, iscrowd
+    annotations    image_id, category_id, bbox [left, top, width, height] in pixels, iscrowd; segmentation for masks
 
 A mapping maps the names of categories to our classes; categories outside of it are left out, so an image may count as
-annotated and empty. A table (class_table) says of every category what it is. Crowds become ignore boxes. Boxes are
-clipped to the image; what then has no area is left out.
+annotated and empty. A table (class_table) says of every category what it is. Crowds become ignore boxes of their class.
+Boxes are clipped to the image; what then has no area is left out.
 
 Shape letters: N objects, M ignored regions.
 """
@@ -15,19 +15,19 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
-from perception.errors import ConfigError, DatasetError, list_names, nearest
-from perception.interfaces import GroundTruth, LabelSpace
+from perception.errors import ConfigError, DatasetError
+from perception.interfaces import ANY_CLASS, GroundTruth, LabelSpace
 from perception.labels import DEFAULT_LABELS
-from perception.truth.class_table import read_categories, usual_categories
 from perception.truth.clipping import clip_boxes
 from perception.truth.coco_box_form import BoxForm
+from perception.truth.coco_categories import choose_categories, read_category_names, segmentation_classes
 from perception.truth.coco_entries import (
     Entry,
     list_entries,
@@ -37,8 +37,8 @@ from perception.truth.coco_entries import (
     to_integer,
     to_score,
     to_size,
-    to_text,
 )
+from perception.truth.coco_masks import MaskConfig, Outline, paint, read_outline, require_library
 from perception.truth.index_maps import ImageSize
 
 
@@ -68,12 +68,12 @@ class ScoreRange(NamedTuple):
 
 
 class _Object(NamedTuple):
-    """What an annotation says."""
+    """What an annotation says; the label of what a model is not sure of is ANY_CLASS."""
 
     annotation: Entry
     box_xyxy: tuple[float, float, float, float]
     label: int
-    crowd: bool
+    ignored: bool
 
 
 class CocoImage:
@@ -92,7 +92,9 @@ class CocoImage:
         self.image_hw = (height, width)
         self._file = entry.file
         self._boxes = self._ignored = np.zeros((0, 4), np.float32)
-        self._labels = np.zeros(0, np.int64)
+        self._labels = self._ignored_labels = np.zeros(0, np.int64)
+        self._outlines: tuple[Outline, ...] = ()
+        self._ground: int | None = None
 
     def annotate(self, objects: Sequence[_Object]) -> None:
         """Set what is in it.
@@ -101,10 +103,15 @@ class CocoImage:
             DatasetError: If a box has no part in the image.
         """
         boxes, has_area = self._clip(objects)
-        crowd = np.array([found.crowd for found in objects], bool)
+        is_ignored = np.array([found.ignored for found in objects], bool)
         labels = np.array([found.label for found in objects], np.int64)
-        kept = has_area & ~crowd
-        self._boxes, self._labels, self._ignored = boxes[kept], labels[kept], boxes[has_area & crowd]
+        kept, ignored = has_area & ~is_ignored, has_area & is_ignored
+        self._boxes, self._labels = boxes[kept], labels[kept]
+        self._ignored, self._ignored_labels = boxes[ignored], labels[ignored]
+
+    def outline(self, outlines: Sequence[Outline], ground: int) -> None:
+        """Set what its mask is made of: outlines in the order of the file, and the class of what they leave open."""
+        self._outlines, self._ground = tuple(outlines), ground
 
     def _clip(self, objects: Sequence[_Object]) -> tuple[np.ndarray, np.ndarray]:
         try:
@@ -134,7 +141,11 @@ class CocoImage:
                 'tag?'
             )
         return GroundTruth(
-            boxes_xyxy=self._boxes.copy(), labels=self._labels.copy(), ignore_boxes_xyxy=self._ignored.copy()
+            boxes_xyxy=self._boxes.copy(),
+            labels=self._labels.copy(),
+            ignore_boxes_xyxy=self._ignored.copy(),
+            ignore_labels=self._ignored_labels.copy(),
+            mask=None if self._ground is None else paint(self._outlines, self.image_hw, self._ground),
         )
 
 
@@ -145,8 +156,12 @@ class CocoAnnotations:
         path: The file.
         sha256: Of its content.
         classes: The name of our class by that of each category that is used.
+        category_ids: The ids of the categories of each of our classes, by its name.
         left_out: Names of the categories that are not.
+        left_out_objects: How many annotations there are of those that have any, by name.
         scores: As given.
+        areas: The segmentation class of each category that masks are painted of, or UNLABELLED; empty without masks.
+        ground: The class of what no object covers, or UNLABELLED; None without masks.
         images: Its images by their id, in the order of the ids.
     """
 
@@ -158,6 +173,7 @@ class CocoAnnotations:
         *,
         labels: LabelSpace = DEFAULT_LABELS,
         scores: ScoreRange | None = None,
+        masks: MaskConfig | None = None,
     ) -> None:
         """Read the file.
 
@@ -168,11 +184,14 @@ class CocoAnnotations:
                 YAML file, with a row for every category of the file. None: whichever of the usual names are in it.
             labels: The label space that the classes are of.
             scores: For a file that a model made. Without it, annotations that a model is not sure of are refused.
+            masks: How masks are made of its outlines; None: they are not read.
 
         Raises:
-            ConfigError: If the table names an unknown class or a category that the file lacks.
-            DatasetError: If the file is missing, is no COCO JSON or contradicts itself, or a box of ours has no part
-                in its image.
+            ConfigError: If the table names an unknown class or a category that the file lacks, or there are to be masks
+                of what no segmentation class is said of.
+            DatasetError: If the file is missing, is no COCO JSON or contradicts itself, or a box or outline of ours has
+                no part in its image, or there are to be masks and it has no outlines.
+            MissingDependencyError: If there are to be masks, and the library for them is not installed.
         """
         self.path = path
         self.scores = None if scores is None else scores.check()
@@ -182,12 +201,25 @@ class CocoAnnotations:
             raise DatasetError(f'Cannot read {path}: {error.strerror}.') from error
         self.sha256 = hashlib.sha256(text).hexdigest()
         content = parse_json(text, path)
-        names = _read_categories(list_entries(content, 'categories', 'category', path))
+        names = read_category_names(list_entries(content, 'categories', 'category', path))
+        present = list(dict.fromkeys(names.values()))
         self._our_names = [label.name for label in labels.detection]
-        self.classes = _choose_classes(path, list(dict.fromkeys(names.values())), classes, labels)
-        self.left_out = tuple(name for name in dict.fromkeys(names.values()) if name not in self.classes)
+        categories = choose_categories(path, present, classes, labels)
+        self.classes = {name: category.detection for name, category in categories.items() if category.detection}
+        self.category_ids: dict[str, list[int]] = defaultdict(list)
+        for category_id, name in names.items():
+            if name in self.classes:
+                self.category_ids[self.classes[name]].append(category_id)
+        self.left_out = tuple(name for name in present if name not in self.classes)
+        self.left_out_objects: Counter[str] = Counter()
         self.images = _read_images(list_entries(content, 'images', 'image', path), path, images)
-        self._add_objects(list_entries(content, 'annotations', 'annotation', path), names)
+        annotations = list_entries(content, 'annotations', 'annotation', path)
+        self._add_objects(annotations, names)
+        self.areas: dict[str, int] = {}
+        self.ground: int | None = None
+        if masks is not None:
+            self.areas, self.ground = segmentation_classes(path, categories, labels), masks.ground_class(labels)
+            self._add_outlines(annotations, names, self.ground)
 
     def _add_objects(self, annotations: Sequence[Entry], names: Mapping[int, str]) -> None:
         seen: set[tuple[object, ...]] = set()
@@ -197,13 +229,14 @@ class CocoAnnotations:
             image_id = annotation.read_reference('image', self.images)
             category = names[annotation.read_reference('category', names)]
             if category not in self.classes:
+                self.left_out_objects[category] += 1
                 continue
             box = annotation.read('bbox', to_corners, 'four finite numbers [left, top, width, height], no side below 0')
             label, crowd = self._our_names.index(self.classes[category]), annotation.read_crowd()
             score = self._score(annotation)
             if self.scores is None or score >= self.scores.ignore_from:
                 unsure = self.scores is not None and score < self.scores.positive_from
-                objects[image_id].append(_Object(annotation, box, label, crowd or unsure))
+                objects[image_id].append(_Object(annotation, box, ANY_CLASS if unsure else label, crowd or unsure))
             # Files that were joined may begin to count anew; only what is there twice would be scored twice.
             if annotation.values.get('id') is not None:
                 content = (str(annotation.values['id']), image_id, category, *box)
@@ -215,6 +248,23 @@ class CocoAnnotations:
         for image_id, image in self.images.items():
             image.annotate(objects[image_id])
 
+    def _add_outlines(self, annotations: Sequence[Entry], names: Mapping[int, str], ground: int) -> None:
+        require_library()
+        outlines: dict[int, list[Outline]] = defaultdict(list)
+        for annotation in annotations:
+            image_id = annotation.read_reference('image', self.images)
+            category = names[annotation.read_reference('category', names)]
+            if category not in self.areas:
+                continue
+            run_lengths = read_outline(annotation, self.images[image_id].image_hw)
+            # Boxes stand in for outlines that are not there.
+            box = (0.0, 0.0, 0.0, 0.0) if run_lengths else annotation.read('bbox', to_corners, 'an outline, or a box')
+            outlines[image_id].append(Outline(self.areas[category], run_lengths, box))
+        if not any(outline.run_lengths for found in outlines.values() for outline in found):
+            raise DatasetError(f'{self.path} has no segmentation that is not empty; leave out the option masks.')
+        for image_id, image in self.images.items():
+            image.outline(outlines[image_id], ground)
+
     def _score(self, annotation: Entry) -> float:
         if self.scores is not None:
             return annotation.read('score', to_score, 'a number in 0..1, since positive_from and ignore_from are set')
@@ -224,57 +274,6 @@ class CocoAnnotations:
                 'and ignore_from from which score on it is an object; nothing is scored against what a model guessed.'
             )
         return 1.0
-
-
-def _read_categories(categories: Sequence[Entry]) -> dict[int, str]:
-    """The name of each category by its id."""
-    names: dict[int, str] = {}
-    for entry in categories:
-        category_id, name = entry.read('id', to_integer, 'an integer'), entry.read('name', to_text, 'text')
-        if names.setdefault(category_id, name) != name:
-            raise entry.error(f'is {name!r}, and {names[category_id]!r} before; expected one name for each id.')
-    return names
-
-
-def _choose_classes(
-    path: Path, present: list[str], classes: Mapping[str, str] | str | Path | None, labels: LabelSpace
-) -> dict[str, str]:
-    """Our class by the name of each category that is used."""
-    ours = [label.name for label in labels.detection]
-    option = (
-        'Say with classes (of a data set or teacher, --truth-classes, make-bag --classes) which are which of '
-        f'our classes, for example {{"{present[0] if present else "van"}": "{ours[0]}"}}; ours are {", ".join(ours)}.'
-    )
-    if classes is None:
-        known = usual_categories(labels)
-        usual = {name: known[name] for name in present if name in known}
-        if not usual:
-            raise DatasetError(
-                f'{path} has the categories {list_names(present)}, and no usual one among them. {option}'
-            )
-        return usual
-    if isinstance(classes, str | Path):
-        return _classes_of_table(path, present, Path(classes).expanduser(), labels)
-    for category, label in classes.items():
-        if label not in ours:
-            raise ConfigError(f'Class {label!r} for category {category!r} is unknown: {nearest(label, ours)}')
-        if category not in present:
-            raise ConfigError(f'{path} has no category {category!r}: {nearest(category, present)} {option}')
-    return dict(classes)
-
-
-def _classes_of_table(path: Path, present: list[str], table: Path, labels: LabelSpace) -> dict[str, str]:
-    listed = read_categories(table, labels)
-    unknown = [name for name in present if name not in listed]
-    if unknown:
-        raise DatasetError(
-            f'{path} has a category {unknown[0]!r}, which {table} does not list. Give it a row; with an empty cell for '
-            'detection it is left out.'
-        )
-    classes = {name: listed[name] for name in present if listed[name]}
-    if not classes:
-        raise DatasetError(f'{path} has the categories {list_names(present)}, and {table} gives none of them a class.')
-    return classes
 
 
 def _read_images(entries: Sequence[Entry], path: Path, folder: Path) -> dict[int, CocoImage]:

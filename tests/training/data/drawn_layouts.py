@@ -103,9 +103,41 @@ def draw_driving_boxes(root: Path, split: str = 'train', frames: int = 3) -> Non
     write_json(root / f'{split}.json', coco_content(frames, ('vehicle', 'person', 'two_wheeler'), folder))
 
 
-def write_json(path: Path, content: object) -> None:
+VOC_OBJECT = """
+  <object>
+    <name>{}</name><pose>Left</pose><truncated>1</truncated><difficult>{}</difficult>
+    <bndbox><xmin>{}</xmin><ymin>{}</ymin><xmax>{}</xmax><ymax>{}</ymax></bndbox>
+    <part><name>head</name><bndbox><xmin>1</xmin><ymin>1</ymin><xmax>2</xmax><ymax>2</ymax></bndbox></part>
+  </object>"""
+
+
+def voc_xml(*objects: tuple[object, ...], size: str = '<size><width>64</width><height>40</height></size>') -> str:
+    """An annotation file; an object is name, difficult, xmin, ymin, xmax, ymax."""
+    return f'<annotation>{size}{"".join(VOC_OBJECT.format(*values) for values in objects)}</annotation>'
+
+
+def draw_voc(root: Path, split: str = 'train', frames: int = 3) -> None:
+    """A car at rows 5-15, columns 4-24, a person that reaches to the border, a difficult bus; masks of all but one."""
+    objects = ('car', 0, 5, 6, 24, 15), ('person', 0, 51, 21, 64, 30), ('bus', 1, 1, 31, 12, 38), ('dog', 0, 9, 9, 9, 9)
+    names = [f'2012_{number:06d}' for number in range(frames)]
+    for number, name in enumerate(names):
+        ids = np.zeros(HW, np.uint8)
+        ids[5:15, 4:24], ids[20:30, 50:], ids[5:15, 24] = 7, 15, 255
+        write_picture(root / 'JPEGImages' / f'{name}.png', cv2.cvtColor(gradient_rgb(number), cv2.COLOR_RGB2BGR))
+        write_text(root / 'Annotations' / f'{name}.xml', voc_xml(*objects))
+        if number != 1:
+            write_picture(root / 'SegmentationClass' / f'{name}.png', ids)
+    write_text(root / 'ImageSets' / 'Main' / f'{split}.txt', '\n'.join(names) + '\n')
+    write_text(root / 'ImageSets' / 'Segmentation' / f'{split}.txt', f'{names[0]}\n{names[-1]}\n')
+
+
+def write_text(path: Path, text: str) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(content))
+    path.write_text(text)
+
+
+def write_json(path: Path, content: object) -> None:
+    write_text(path, json.dumps(content))
 
 
 DRAWERS: dict[str, Callable[..., None]] = {
@@ -113,5 +145,6 @@ DRAWERS: dict[str, Callable[..., None]] = {
     'camvid': draw_camvid,
     'coco': draw_coco,
     'driving_boxes': draw_driving_boxes,
+    'voc': draw_voc,
 }
 """One per entry of DATASETS."""

@@ -167,6 +167,7 @@ def test_a_missing_split_says_what_is_there(build: Builder, name: str, tmp_path:
         'camvid': ('camvid holds train, train.txt, trainannot', 'root and split'),
         'coco': ('annotations holds instances_train2017.json', 'root, split and the option annotations'),
         'driving_boxes': ('driving_boxes holds images, train.json', 'root, split and the option annotations'),
+        'voc': ('Main holds train.txt', 'root, split and the option image_set'),
     }[name]
     with pytest.raises(DatasetError, match=f'validation.* is missing; .*{there}. Check {check}'):
         build_dataset(name, tmp_path / name, 'validation')
@@ -189,6 +190,11 @@ def test_a_missing_root_says_what_is_above(build: Builder, name: str, tmp_path: 
         ('coco', 'images', ['pics'], 'str'),
         ('coco', 'classes', 3, 'Mapping'),
         ('coco', 'classes', {'car': 0}, 'str'),
+        ('coco', 'masks', 'SegmentationClass', 'bool'),
+        ('voc', 'years', 2012, 'tuple'),
+        ('voc', 'years', ['VOC2012'], 'int'),
+        ('voc', 'masks', True, 'str'),
+        ('voc', 'first_pixel', 2, '0'),
     ],
 )
 def test_an_option_of_the_wrong_kind_is_named(
@@ -202,6 +208,10 @@ def test_an_option_of_the_wrong_kind_is_named(
 def test_an_unknown_option_names_the_nearest(build: Builder, name: str) -> None:
     with pytest.raises(ConfigError, match=f'{name}.*unknown.*[Kk]nown are '):
         build(name, boxess=True)
+
+
+def test_an_option_may_be_null_as_in_a_configuration(build: Builder) -> None:
+    assert [sample.mask for sample in build('voc', masks=None, years=[])] == [None] * 3
 
 
 def test_an_unknown_dataset_names_the_nearest(tmp_path: Path) -> None:
