@@ -28,9 +28,9 @@ def test_recordings_of_one_name_are_told_apart_by_their_folders() -> None:
 
 
 def test_recordings_whose_whole_paths_read_alike_are_numbered() -> None:
-    paths = [Path('/a_b/drive'), Path('/a/b/drive'), Path('/c/drive')]
+    paths = [Path('/a_b/drive'), Path('/a/b/drive'), Path('/c/b/drive')]
     names = [recording.name for recording in name_recordings(paths, Path('out'))]
-    assert names == ['a_b_drive_1', 'a_b_drive_2', 'c_drive_3']
+    assert names == ['a_b_drive_1', 'a_b_drive_2', 'c_b_drive_3']
 
 
 def test_a_recording_that_is_given_twice_is_refused() -> None:
