@@ -108,7 +108,7 @@ def test_suppression_is_ssds() -> None:
     assert own.max_detections_per_class == 0, "the limit for each class is BlitzNet's"
 
 
-def maps_of(config: IvaNetConfig, image_hw: tuple[int, int], widths: tuple[int, ...]) -> list[Tensor]:
+def maps_of(image_hw: tuple[int, int], widths: tuple[int, ...]) -> list[Tensor]:
     """Maps at strides 8, 16 and so on, sides rounded up."""
     sizes = [tuple(-(-side // (8 << level)) for side in image_hw) for level in range(len(widths))]
     return [torch.rand(2, width, *size, requires_grad=True) for width, size in zip(widths, sizes, strict=True)]
@@ -119,7 +119,7 @@ def maps_of(config: IvaNetConfig, image_hw: tuple[int, int], widths: tuple[int, 
 def test_a_level_hears_from_its_next_two_and_from_no_other(pooled: bool, top_down: bool) -> None:
     torch.manual_seed(0)
     config = IvaNetConfig(top_down=top_down, pooled=pooled, down_blocks=3, top_down_width=4, width=8)
-    maps = maps_of(config, (150, 230), (3, 4, 5, 6, 6, 6))
+    maps = maps_of((150, 230), (3, 4, 5, 6, 6, 6))
     levels = Decoder([x.shape[1] for x in maps], config).eval()(maps)
     assert len(levels) == 6 + pooled
     for place, level in enumerate(levels):

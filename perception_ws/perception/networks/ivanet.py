@@ -125,7 +125,7 @@ class LocalTopDown(nn.Module):
         Sides are rounded up, or those of a mean, 1; where last, ``beyond`` is None. Returns what is heard from each,
         (B, inner_width, h, w).
         """
-        # Strided convolutions round up: twice the coarser map has a last row or column too many at most: left out.
+        # Strided convolutions round up: twice the coarser map has a last row or column too many at most, left out here.
         size = own.shape[2:]
         heard = [self.smooth(resize_to(self.up(coarser), size, 'nearest'))]
         if beyond is not None:
@@ -141,13 +141,13 @@ class Decoder(nn.Module):
         self.pooled = config.pooled
         widths = [*widths, *widths[-1:]] if self.pooled else widths
         pairs = list(pairwise(widths)) if config.top_down else []
-        self.top_down = nn.ModuleList(
+        modules = [
             LocalTopDown(*pair, config.top_down_width, last=place == len(pairs)) for place, pair in enumerate(pairs, 1)
-        )
-        heard = [module.out_width for module in self.top_down]
+        ]
+        self.top_down = nn.ModuleList(modules)
         self.join = nn.ModuleList(
-            conv_norm(own + more, config.width, 1, activation=nn.ReLU(True))
-            for own, more in zip_longest(widths, heard, fillvalue=0)
+            conv_norm(own + heard, config.width, 1, activation=nn.ReLU(True))
+            for own, heard in zip_longest(widths, [module.out_width for module in modules], fillvalue=0)
         )
 
     def forward(self, maps: Sequence[Tensor]) -> list[Tensor]:
