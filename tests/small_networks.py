@@ -26,6 +26,14 @@ SMALLEST: dict[str, dict[str, Any]] = {
         'width': 16,
         'mask_width': 8,
     },
+    'ivanet': {
+        'encoder': 'tf_efficientnet_lite0',
+        'down_mid_width': 8,
+        'down_width': 16,
+        'top_down_width': 8,
+        'width': 16,
+        'mask_width': 8,
+    },
 }
 """By family; a new one belongs here where its presets have tens of millions of parameters."""
 

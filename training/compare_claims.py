@@ -4,9 +4,10 @@
 
 The network of the configuration says whose claims they are. The interdependent paper's (sections 3.2 and 4): the
 detector gains from the decoder's features, from four phases, from scale-aware anchors, and from three branches.
-BlitzNet's (tables 3, 4 and 8): ResSkip beats other blocks, and each task gains from the other. Every run is
-scored on the configuration's validation data with its last weights, a task that it did not learn not at all; a run that
-is finished is not trained again, one that was killed goes on.
+BlitzNet's (tables 3, 4 and 8): ResSkip beats other blocks, and each task gains from the other. IvaNet's (table 1): both
+gain from local top-down modules, and each from the other. Every run is scored on the configuration's validation data
+with its last weights, a task that it did not learn not at all; a run that is finished is not trained again, one that
+was killed goes on.
 """
 
 from __future__ import annotations
@@ -86,6 +87,11 @@ CLAIMS: dict[str, dict[str, Variant]] = {
         'ResSkip without residual': _with_network(fusion='resskip_without_residual'),
         'hourglass': _with_network(fusion='hourglass'),
         'refine': _with_network(fusion='refine'),
+        **ALONE,
+    },
+    'ivanet': {
+        'published': lambda config: config,
+        'no local top-down': _with_network(top_down=False),
         **ALONE,
     },
 }

@@ -9,10 +9,13 @@ from pathlib import Path
 import pytest
 
 from perception.checkpoint import load_checkpoint, save_checkpoint
+from perception.networks import build_network
+from perception.networks.ivanet import IvaNet
 from tests.conftest import build_tiny_network
 from tests.small_networks import SMALLEST
 from training.compare_claims import CLAIMS, main, score_variant
 from training.configuration import parse_arguments
+from training.phases import freeze_all_but
 
 VARIANTS = CLAIMS['interdependent']
 
@@ -153,3 +156,21 @@ def test_a_task_alone_is_the_same_run_without_the_other_head(config_file: Path) 
     assert (detection.w_seg, detection.w_det) == (None, 3.0)
     assert (segmentation.w_seg, segmentation.w_det) == (2.0, None)
     assert detection.iterations == segmentation.iterations == 2
+
+
+def test_ivanets_claims_are_its_modules_and_tasks(config_file: Path) -> None:
+    network = ['--network', 'ivanet300_small', '--network_config', json.dumps(SMALLEST['ivanet'])]
+    phases = ['--phases', json.dumps([{'name': 'joint', 'iterations': 2, 'learning_rate': 1e-3}])]
+    config, _ = parse_arguments(['--config', str(config_file), *network, *phases])
+    runs = {name: variant(config) for name, variant in CLAIMS['ivanet'].items()}
+    assert {name: (run.phases[0].segment, run.phases[0].detect) for name, run in runs.items()} == {
+        'published': (True, True),
+        'no local top-down': (True, True),
+        'detection alone': (False, True),
+        'segmentation alone': (True, False),
+    }
+    for name, run in runs.items():
+        built = build_network(run.network, run.label_space, run.network_config)
+        assert isinstance(built, IvaNet)
+        assert len(built.decoder.top_down) == (0 if name == 'no local top-down' else built.config.levels - 1)
+        freeze_all_but(built, run.phases[0].trains)  # knows all parts

@@ -17,6 +17,7 @@ from perception.networks.interdependent import (
     InterdependentConfig,
     InterdependentNetwork,
 )
+from perception.networks.ivanet import IVANET512, IVANET_SMALL, IvaNet, IvaNetConfig
 from perception.networks.layers import check_divisible
 
 __all__ = [
@@ -59,6 +60,9 @@ NETWORKS: dict[str, NetworkEntry] = {
     'blitznet300_small': NetworkEntry(
         network=BlitzNet, config=BLITZNET_SMALL, input_spec=InputSpec(image_hw=(320, 416))
     ),
+    'ivanet300': NetworkEntry(network=IvaNet, config=IvaNetConfig(), input_spec=InputSpec(image_hw=(300, 300))),
+    'ivanet512': NetworkEntry(network=IvaNet, config=IVANET512, input_spec=InputSpec(image_hw=(512, 512))),
+    'ivanet300_small': NetworkEntry(network=IvaNet, config=IVANET_SMALL, input_spec=InputSpec(image_hw=(320, 416))),
 }
 
 
