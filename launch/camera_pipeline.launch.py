@@ -27,7 +27,10 @@ ARGUMENTS = {
         'Parameters of the node; docs/ros_interface.md explains each.',
     ),
     'input_image_topic': ('image', "The camera driver's image topic, relative to the namespace or absolute."),
-    'model_path': ('', "Checkpoint file, or a network's name for random weights. Empty: as in params_file."),
+    'model_path': (
+        '',
+        "Checkpoint file, or a network's name: its weights that ship, else random ones. Empty: as in params_file.",
+    ),
     'backend': ('', 'How the network is run. Empty: as in params_file.'),
     'device': ('', 'auto, cpu, cuda or cuda:N. Empty: as in params_file.'),
     'use_sim_time': ('', 'true: take the time from /clock. Empty: as in params_file.'),

@@ -21,7 +21,7 @@ PERCEIVING = {*TENSORS, 'yaml_files', 'labels', 'image', 'networks', 'postproces
 RUNTIME = {
     *PERCEIVING,
     *('pipeline', 'throughput', 'output_folder', 'metrics', 'benchmark', 'drawing', 'video', 'resources'),
-    *('image_messages', 'truth', 'bag', 'replay', 'comparison', 'ros'),
+    *('image_messages', 'truth', 'bag', 'replay', 'comparison', 'network_comparison', 'ros'),
 }
 
 MAY_IMPORT: dict[str, set[str]] = {
@@ -48,12 +48,22 @@ MAY_IMPORT: dict[str, set[str]] = {
     'bag': {'interfaces', 'labels', 'image_messages', 'truth'},
     'replay': {*PERCEIVING, 'output_folder', 'pipeline', 'throughput', 'metrics', 'drawing', 'video', 'truth', 'bag'},
     'comparison': {'metrics', 'replay'},
-    'ros': RUNTIME - {'ros', 'comparison'},
+    'network_comparison': {
+        *PERCEIVING,
+        'output_folder',
+        'pipeline',
+        'metrics',
+        'benchmark',
+        'bag',
+        'replay',
+        'resources',
+    },
+    'ros': RUNTIME - {'ros', 'comparison', 'network_comparison'},
     'cli': RUNTIME,
 }
 """Rooms of ``perception`` and the rooms they may import; besides, all may import ``errors`` and the bare package."""
 
-TRAINING_MAY_IMPORT = RUNTIME - {'bag', 'replay', 'comparison', 'ros'}
+TRAINING_MAY_IMPORT = RUNTIME - {'bag', 'replay', 'comparison', 'network_comparison', 'ros'}
 
 ROS_PACKAGES = {
     *('rclpy', 'launch', 'launch_ros', 'ament_index_python', 'tf2_ros', 'message_filters'),

@@ -18,7 +18,13 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from perception import checkpoint
-from perception.checkpoint import load_checkpoint, resolve_checkpoint, save_checkpoint, untrained_checkpoint
+from perception.checkpoint import (
+    describe_model,
+    load_checkpoint,
+    resolve_checkpoint,
+    save_checkpoint,
+    untrained_checkpoint,
+)
 from perception.errors import CheckpointError
 from perception.interfaces import InputSpec, LabelClass, LabelSpace, PerceptionNetwork
 from perception.labels import CITYSCAPES_11_3
@@ -483,14 +489,34 @@ def test_tensors_that_do_not_fit_are_refused(
 
 
 @pytest.mark.parametrize('name', [name for name in NETWORKS if name.endswith('_small')])
-def test_a_network_name_gives_random_weights(name: str) -> None:
-    resolved = resolve_checkpoint(name)
+def test_a_network_at_random_has_no_weights_of_a_file(name: str) -> None:
+    assert describe_model(f'{name}@untrained') == f'{name}@untrained, random weights'
+    resolved = resolve_checkpoint(f'{name}@untrained')
     assert not resolved.trained
     assert resolved.title == f'{name}@untrained'
     assert resolved.path is None
     assert resolved.network.labels == CITYSCAPES_11_3
     assert resolved.network.input_spec == resolve_input_spec(name)
     assert not resolved.network.training
+
+
+def test_a_network_name_gives_its_weights_that_ship_else_random_ones(
+    written: Path, network: PerceptionNetwork, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(checkpoint, 'SHIPPED_WEIGHTS', tmp_path / checkpoint.SHIPPED_WEIGHTS.name)
+    assert describe_model('interdependent_lite') == 'interdependent_lite, random weights'
+    assert resolve_checkpoint('interdependent_lite').title == 'interdependent_lite@untrained'
+    shutil.copy(written, tmp_path / 'interdependent_lite.safetensors')
+    assert describe_model('interdependent_lite') == 'interdependent_lite, the weights that ship'
+    resolved = resolve_checkpoint('interdependent_lite')
+    assert resolved.trained
+    assert weights_equal(resolved.network, network)
+    assert not resolve_checkpoint('interdependent_lite@untrained').trained
+
+
+def test_a_file_that_ships_is_of_the_network_that_names_it() -> None:
+    for path in checkpoint.SHIPPED_WEIGHTS.parent.glob('*.safetensors'):
+        assert load_checkpoint(path).network.name == path.stem
 
 
 def test_random_weights_are_those_of_the_seed() -> None:

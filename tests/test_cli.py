@@ -138,6 +138,9 @@ def test_help_of_the_demo_names_the_sample_and_no_path(capsys: pytest.CaptureFix
         (['replay', 'a', '--output', 'b', '--over'], 'no option --over'),
         (['replay-live', 'a', '--min-ap', '0.5'], "no option --min-ap: did you mean '--min-ap50'?"),
         (['compare', 'a', 'b', '--out', 'c'], "no option --out: did you mean '--output'?"),
+        (['compare-networks', 'a', '--output', 'b', '--rounds', '0'], '--rounds: must be a whole number from 1, got 0'),
+        (['compare-networks', '--output', 'b'], 'CHECKPOINT'),
+        (['compare-networks', 'a', '--output', 'b', '--backends', 'eager'], "did you mean '--backend'?"),
         (['make-bag', 'a', 'b', '--labeled'], "no option --labeled: did you mean '--labelled'?"),
         (['--frobnicate', 'demo'], 'no option --frobnicate: '),
         (['demo', '--rate', '-1'], '--rate: must be a number from 0, got -1'),
@@ -314,6 +317,24 @@ def test_model_file_is_made_absolute(
     (tmp_path / 'best.safetensors').touch()
     assert run('demo', '--images', images, '--model', 'best.safetensors') == 0
     assert demo[0][1].model == str(tmp_path / 'best.safetensors')
+
+
+@pytest.mark.parametrize(
+    ('model', 'says'),
+    [
+        ('', 'interdependent_small, the weights that ship'),
+        ('interdependent_small', 'interdependent_small, the weights that ship'),
+        ('interdependent_small@untrained', 'interdependent_small@untrained, random weights'),
+        ('interdependent', 'interdependent, random weights'),
+    ],
+    ids=['none', 'ships', 'at random', 'no file'],
+)
+def test_the_demo_says_which_weights_it_runs(
+    model: str, says: str, demo: list[tuple[Path, DemoOptions]], images: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run('demo', '--images', images, '--model', model) == 0
+    assert f'Model: {says}\n' in capsys.readouterr().out
+    assert demo[0][1].model == model
 
 
 def test_topic_is_for_bags(demo: list[Any], images: Path, capsys: pytest.CaptureFixture[str]) -> None:

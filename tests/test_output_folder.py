@@ -10,8 +10,8 @@ from typing import IO
 
 import pytest
 
-from perception.errors import PerceptionError
-from perception.output_folder import SAME_S, StopRequest, claim_folder
+from perception.errors import ConfigError, PerceptionError
+from perception.output_folder import SAME_S, StopRequest, claim_folder, refuse_report
 
 
 def refuse(number: int) -> OSError:
@@ -53,6 +53,20 @@ def test_a_folder_that_may_not_be_written_is_named(
     said = f'Cannot write to --output {tmp_path}: .*Permission denied.*Name a folder that you may write to'
     with pytest.raises(PerceptionError, match=said), claim_folder(tmp_path):
         pass
+
+
+@pytest.mark.parametrize(
+    ('overwrite', 'advice'),
+    [(False, 'name another --output, or give --overwrite.'), (None, 'name another --output.')],
+    ids=['can be told', 'has no such option'],
+)
+def test_a_report_is_replaced_only_where_somebody_said_so(overwrite: bool | None, advice: str, tmp_path: Path) -> None:
+    refuse_report(tmp_path, 'report.json', overwrite=overwrite)
+    (tmp_path / 'report.json').touch()
+    refuse_report(tmp_path, 'report.json', overwrite=True)
+    with pytest.raises(ConfigError) as refused:
+        refuse_report(tmp_path, 'report.json', overwrite=overwrite)
+    assert str(refused.value) == f'{tmp_path} holds a report already; {advice}'
 
 
 def test_signals_that_come_together_are_one_and_a_later_one_does_not_wait(monkeypatch: pytest.MonkeyPatch) -> None:

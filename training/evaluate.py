@@ -4,12 +4,14 @@
     python -m training.evaluate --teacher yolox.onnx --sizes 416 --dataset driving_boxes --root DIR --split test
 
 For data in the layout of Cityscapes the masks are also written as PNG files and scored by cityscapesscripts. For Pascal
-VOC the boxes are also scored as its devkit does, for other data with --voc-ap.
+VOC the boxes are also scored as its devkit does, for other data with --voc-ap; for COCO files by COCO's own evaluation
+of the file, where each class is one category of it, and written as its server takes them.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import sys
 from collections.abc import Sequence
@@ -20,15 +22,19 @@ from typing import NamedTuple
 import perception
 from perception.checkpoint import resolve_checkpoint
 from perception.errors import ConfigError, PerceptionError
+from perception.metrics import Evaluator
 from perception.metrics.cityscapes_scoring import CityscapesWriter, has_official_ids, save_official_scores
+from perception.metrics.coco_scoring import CocoTruth, format_coco_scores, list_results, score_coco
 from perception.metrics.loss_curves import loss_section
 from perception.metrics.pictures import PictureKeeper
 from perception.metrics.report_page import write_report_page
 from perception.metrics.tables import format_report
 from perception.metrics.voc_scoring import format_voc_scores, save_voc_scores, score_voc
+from perception.output_folder import refuse_report
 from perception.pipeline import Perceiver
 from perception.postprocess import PostprocessConfig
 from training.data import DATASETS, build_dataset, parse_options
+from training.data.coco import CocoBoxes
 from training.evaluation import SCORE_THRESHOLD, SceneObserver, evaluate_dataset
 from training.teachers import Views, build_teacher
 from training.teachers.observer import TeacherObserver, WithoutMasks
@@ -36,7 +42,9 @@ from training.teachers.observer import TeacherObserver, WithoutMasks
 DATA_VARIABLE = 'PERCEPTION_DATA'
 """Environment variable: the folder that holds a folder for each data set."""
 OFFICIAL_TOLERANCE = 1e-6
-REPORT, PAGE, OFFICIAL, VOC = 'report.json', 'report.html', 'cityscapesscripts.json', 'voc_ap.json'
+REPORT, PAGE = 'report.json', 'report.html'
+OFFICIAL, VOC, COCO, COCO_RESULTS = 'cityscapesscripts.json', 'voc_ap.json', 'coco_scores.json', 'coco_results.json'
+SECOND_OPINIONS = (OFFICIAL, VOC, COCO, COCO_RESULTS)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -108,15 +116,14 @@ def _run(options: argparse.Namespace) -> None:
     if options.losses is not None:
         loss_section(options.losses)  # what is wrong with the file is told before the scoring, not after it
     observer = _open_observer(options)
-    dataset = build_dataset(
+    dataset = files = build_dataset(
         options.dataset, _root(options), options.split, observer.scenes.labels, **parse_options(options.options)
     )
     if not observer.segments:
         dataset = WithoutMasks(dataset)
     output: Path = options.output or Path('out/evaluation') / f'{observer.title}_{dataset.name}'
-    _make_folder(output, files=(REPORT, PAGE, OFFICIAL, VOC))
-    if (output / REPORT).exists() and not options.overwrite:
-        raise ConfigError(f'{output} holds a report already; name another --output, or give --overwrite.')
+    _make_folder(output, files=(REPORT, PAGE, *SECOND_OPINIONS))
+    refuse_report(output, REPORT, overwrite=options.overwrite)
     pictures = PictureKeeper(dataset.labels, count=options.pictures)
     scorable = options.dataset == 'cityscapes' and has_official_ids(dataset.labels)
     masks = CityscapesWriter(output / 'masks', dataset.labels) if scorable else None
@@ -144,8 +151,8 @@ def _run(options: argparse.Namespace) -> None:
             'perception': perception.__version__,
         }
     )
-    for second_opinion in (OFFICIAL, VOC):
-        (output / second_opinion).unlink(missing_ok=True)  # of the report that is replaced
+    for name in SECOND_OPINIONS:
+        (output / name).unlink(missing_ok=True)  # of the report that is replaced
     report.save(output / REPORT)
     write_report_page(
         output / PAGE,
@@ -157,16 +164,32 @@ def _run(options: argparse.Namespace) -> None:
         losses=options.losses,
     )
     print(f'\n{format_report(report)}')
-    if report.detection.images and (options.voc_ap or options.dataset == 'voc'):
-        voc = score_voc(evaluator.boxes, report.detection.classes)
-        save_voc_scores(output / VOC, voc)
-        print(f'\n{format_voc_scores(voc)}')
+    truth = files.coco_truth if isinstance(files, CocoBoxes) and options.at == 'original' else None
+    _score_boxes_again(evaluator, output, truth, as_voc=options.voc_ap or options.dataset == 'voc')
     if masks is not None and len(masks):
         official = masks.score()
         save_official_scores(output / OFFICIAL, official)
         verdict = 'equal' if official.difference(report) <= OFFICIAL_TOLERANCE else 'NOT EQUAL'
         print(f'\ncityscapesscripts: mIoU {100 * (official.mean_iou or 0):.4f} %, {verdict} to the above.')
     print(f'\n{len(evaluator) / seconds:.1f} images/s on {observer.scenes.device}. Page: {output / PAGE}')
+
+
+def _score_boxes_again(evaluator: Evaluator, output: Path, truth: CocoTruth | None, *, as_voc: bool) -> None:
+    """Write and print what others than the report say of the boxes."""
+    if as_voc:
+        voc = score_voc(evaluator.boxes, tuple(label.name for label in evaluator.labels.detection))
+        save_voc_scores(output / VOC, voc)
+        print(f'\n{format_voc_scores(voc)}')
+    if truth is not None:
+        results = list_results(evaluator.boxes, truth)
+        (output / COCO_RESULTS).write_text(json.dumps(results), encoding='utf-8')
+        try:
+            scores = score_coco(results, truth, len(evaluator))
+        except ConfigError as error:
+            print(f'\n{error}')
+            return
+        (output / COCO).write_text(json.dumps(scores, indent=2) + '\n', encoding='utf-8')
+        print(f'\n{format_coco_scores(scores)}')
 
 
 class _Observer(NamedTuple):

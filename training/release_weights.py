@@ -208,10 +208,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         # Elsewhere until the card is written: weights without figures are not to ship.
         with TemporaryDirectory() as folder:
             small, checkpoint = Path(folder) / output.name, load_checkpoint(options.checkpoint)
-            if output.resolve() == SHIPPED_WEIGHTS.resolve() and checkpoint.network.name != output.stem:
+            ships = output.resolve().parent == SHIPPED_WEIGHTS.resolve().parent
+            if ships and checkpoint.network.name != output.stem:
                 raise ConfigError(
-                    f'{output.name} is of the network {output.stem}, {options.checkpoint} of '
-                    f'{checkpoint.network.name}; name another file by --output.'
+                    f'Weights that ship are found by the name of their network, and {options.checkpoint} is of '
+                    f'{checkpoint.network.name}, not of {output.stem}; name another file by --output.'
                 )
             released = release(checkpoint, small)
             card = model_card(released, judge(released, options.data))

@@ -36,7 +36,8 @@ _ENTRIES = {'format', 'format_version', 'network', 'config', 'labels', 'input', 
 """Of the header's document, besides the checksum."""
 _LARGEST_HEADER = 100_000_000
 """Bytes of JSON that the reader of safetensors takes."""
-_NAME_A_NETWORK = f'give the name of a network for random weights: {", ".join(NETWORKS)}'
+_AT_RANDOM = f'@{UNTRAINED}'
+_NAME_A_NETWORK = f'give the name of a network: {", ".join(NETWORKS)}'
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -155,13 +156,15 @@ def load_checkpoint(path: Path | str) -> Checkpoint:
 def resolve_checkpoint(model: str) -> Checkpoint:
     """What the node's model_path means: a checkpoint file; empty for the weights that ship; or a network's name.
 
-    A network's name gives that network with random weights: to try a machine's speed before anything is trained.
+    A network's name gives its own weights that ship, where there are some, else random ones: to try a machine's speed
+    before anything is trained. ``NAME@untrained``, as such a network is titled, always gives random ones.
 
     Raises:
         CheckpointError: If it is neither, or the file cannot be used or does not ship.
     """
-    if model in NETWORKS:
-        return untrained_checkpoint(model)
+    if is_network(model):
+        shipped = shipped_weights(model)
+        return load_checkpoint(shipped) if shipped else untrained_checkpoint(model.removesuffix(_AT_RANDOM))
     if not model and not SHIPPED_WEIGHTS.is_file():
         raise CheckpointError(
             f'The weights that ship with this package are not installed: there is no {SHIPPED_WEIGHTS}. Install the '
@@ -170,6 +173,24 @@ def resolve_checkpoint(model: str) -> Checkpoint:
     if model and not os.path.isfile(model):
         raise CheckpointError(f'There is no checkpoint file {model}. Check the path, or {_NAME_A_NETWORK}.')
     return load_checkpoint(model or SHIPPED_WEIGHTS)
+
+
+def is_network(model: str) -> bool:
+    """Whether a model is named by its network, rather than by a file."""
+    return model.removesuffix(_AT_RANDOM) in NETWORKS
+
+
+def shipped_weights(name: str) -> Path | None:
+    """The weights of a network that ship with this package; None: there are none of that name."""
+    path = SHIPPED_WEIGHTS.with_name(f'{name}{SHIPPED_WEIGHTS.suffix}')
+    return path if path.is_file() else None
+
+
+def describe_model(model: str) -> str:
+    """What ``resolve_checkpoint`` takes for a model, for people; nothing is loaded."""
+    if not is_network(model):
+        return model or f'{DEFAULT_NETWORK}, the weights that ship'
+    return f'{model}, {"the weights that ship" if shipped_weights(model) else "random weights"}'
 
 
 def untrained_checkpoint(name: str, labels: LabelSpace = DEFAULT_LABELS, seed: int = 0) -> Checkpoint:

@@ -59,6 +59,21 @@ def claim_folder(folder: Path) -> Iterator[None]:
                     folder.rmdir()
 
 
+def refuse_report(folder: Path, report: str, *, overwrite: bool | None) -> None:
+    """Refuse an output folder that holds a report already, unless it is to be replaced.
+
+    Args:
+        report: The name of the file that a whole run leaves there.
+        overwrite: Whether --overwrite was given; None: the command has no such option.
+
+    Raises:
+        ConfigError: If it is there.
+    """
+    if not overwrite and (folder / report).exists():
+        advice = 'name another --output.' if overwrite is None else 'name another --output, or give --overwrite.'
+        raise ConfigError(f'{folder} holds a report already; {advice}')
+
+
 def keep_apart(folder: Path, source: Path, *written: str) -> None:
     """Refuse to write into what is read, or over it.
 

@@ -306,6 +306,7 @@ def test_boxes_alone_make_a_bag(tmp_path: Path, annotations: str, images: str, g
     np.testing.assert_array_equal(found.boxes_xyxy, [[4, 5, 24, 15], [50, 20, 64, 30]])
     np.testing.assert_array_equal(found.labels, [0, 1])
     np.testing.assert_array_equal(found.ignore_boxes_xyxy, [[0, 30, 12, 38]])
+    np.testing.assert_array_equal(found.ignore_labels, [2])
 
 
 def test_categories_of_boxes_are_ones_own(tmp_path: Path) -> None:

@@ -118,3 +118,27 @@ def test_classes_that_agree_leave_nothing_to_say(tmp_path: Path) -> None:
     truth = masks_of(tmp_path / 'bag')
     assert value_at(truth, FIRST_NS) == 4
     assert truth.balance().remarks == ()
+
+
+def test_regions_are_ignored_for_their_class_or_for_all(tmp_path: Path) -> None:
+    regions = np.float32([[0, 0, 9, 9], [1, 1, 9, 9]])
+    truth = GroundTruth(
+        boxes_xyxy=np.zeros((0, 4), np.float32),
+        labels=np.zeros(0, np.int64),
+        ignore_boxes_xyxy=regions,
+        ignore_labels=np.array([1, -1]),
+    )
+    classes = [LabelClass(name=name, color_rgb=(0, 0, 0)) for name in ('car/truck/bus', 'tram')]
+    with BagWriter(tmp_path / 'bag') as writer:
+        write_true_boxes(writer, BOXES, truth, FIRST_NS)
+    found = BagTruth(tmp_path / 'bag', TruthTopics(detections=BOXES), CITYSCAPES_11_3).at(FIRST_NS)
+    assert found is not None
+    np.testing.assert_array_equal(found.ignore_labels, [1, -1])
+    with BagWriter(tmp_path / 'other') as writer:
+        write_label_info(writer, f'{BOXES}/label_info', classes, FIRST_NS, threshold=0, masks=False)
+        write_true_boxes(writer, BOXES, truth, FIRST_NS)
+    other = BagTruth(tmp_path / 'other', TruthTopics(detections=BOXES), CITYSCAPES_11_3)
+    found = other.at(FIRST_NS)
+    assert found is not None
+    np.testing.assert_array_equal(found.ignore_boxes_xyxy, regions[1:], 'trams are none of the network')
+    assert other.balance().remarks == (), 'and nobody misses a tram that was to be ignored'

@@ -1,6 +1,7 @@
 import contextlib
 import io
 import pickle
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -9,7 +10,7 @@ from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
 from perception.errors import ConfigError, ShapeError
-from perception.interfaces import Detections, GroundTruth
+from perception.interfaces import ANY_CLASS, Detections, GroundTruth
 from perception.metrics.detection import DetectionScorer
 
 NAMES = tuple(label.name for label in LABELS.detection)
@@ -35,8 +36,10 @@ def pycocotools_evaluation(pairs: list[Pair]) -> COCOeval:
     for image, (detections, truth) in enumerate(pairs, start=1):
         for box, label in zip(truth.boxes_xyxy, truth.labels, strict=True):
             true.append(row(box, image_id=image, category_id=int(label), iscrowd=0, id=len(true) + 1))
-        for box in () if truth.ignore_boxes_xyxy is None else truth.ignore_boxes_xyxy:
-            for label in range(KINDS):
+        regions = () if truth.ignore_boxes_xyxy is None else truth.ignore_boxes_xyxy
+        kinds = [ANY_CLASS] * len(regions) if truth.ignore_labels is None else truth.ignore_labels
+        for box, kind in zip(regions, kinds, strict=True):
+            for label in range(KINDS) if kind == ANY_CLASS else (int(kind),):
                 true.append(row(box, image_id=image, category_id=label, iscrowd=1, id=len(true) + 1))
         for box, value, label in zip(detections.boxes_xyxy, detections.scores, detections.labels, strict=True):
             found.append(row(box, image_id=image, category_id=int(label), score=float(value)))
@@ -56,10 +59,23 @@ def pycocotools_evaluation(pairs: list[Pair]) -> COCOeval:
     return evaluation
 
 
+def with_crowds(random: np.random.Generator, truth: GroundTruth) -> GroundTruth:
+    """Two crowds of one class each, and one of any, around objects of other classes."""
+    corners = random.uniform(0, 200, (3, 2))
+    return replace(
+        truth,
+        ignore_boxes_xyxy=np.concatenate((corners, corners + 150), axis=1).astype(np.float32),
+        ignore_labels=np.array([*random.integers(0, KINDS, 2), ANY_CLASS]),
+    )
+
+
 @pytest.mark.parametrize('seed', range(3))
-def test_equals_pycocotools_on_random_boxes(seed: int):
+@pytest.mark.parametrize('crowds', [False, True])
+def test_equals_pycocotools_on_random_boxes(seed: int, crowds: bool):
     random = np.random.default_rng(seed)
     truths = [draw_truth(random, boxes=int(count)) for count in random.integers(1, 12, 15)]
+    if crowds:
+        truths = [with_crowds(random, truth) for truth in truths]
     pairs = [(draw_detections(random, truth), truth) for truth in truths]
     scores, reference = score(pairs), pycocotools_evaluation(pairs)
     ours = [scores.mean_ap, scores.mean_ap50, *scores.mean_ap_by_size.values()]
@@ -102,6 +118,9 @@ def test_detections_in_an_ignored_region_are_neither_right_nor_wrong():
     assert ignored.ap50[0] == 1
     assert ignored.ignore_regions == 1
     assert ignored.boxes == (1, 0, 0)
+    of_its_class, of_another = (replace(with_region, ignore_labels=np.array([kind])) for kind in (0, 1))
+    assert score([(found, of_its_class)]) == ignored
+    assert score([(found, of_another)]).ap50[0] == pytest.approx(1 / 3)
 
 
 def test_classes_without_truth_are_not_measured():
@@ -144,6 +163,16 @@ def test_refuses_what_does_not_belong_together():
         scorer.prepare(no_detections(), GroundTruth(boxes_xyxy=np.zeros((2, 4), np.float32), labels=np.zeros(1, int)))
     with pytest.raises(ConfigError, match='True box has class 3'):
         scorer.prepare(no_detections(), GroundTruth(boxes_xyxy=np.ones((1, 4), np.float32), labels=np.array([3])))
+    region = GroundTruth(
+        boxes_xyxy=np.zeros((0, 4), np.float32),
+        labels=np.zeros(0, int),
+        ignore_boxes_xyxy=np.ones((2, 4), np.float32),
+        ignore_labels=np.array([0, 3]),
+    )
+    with pytest.raises(ConfigError, match='Ignored box has class 3'):
+        scorer.prepare(no_detections(), region)
+    with pytest.raises(ShapeError, match=r'2 ignored regions need as many labels; got \(1,\)'):
+        scorer.prepare(no_detections(), replace(region, ignore_labels=np.array([0])))
     assert scorer.table.images == len(scorer.table.found) == 0
 
 

@@ -1,8 +1,10 @@
+import math
 import re
+from itertools import combinations
 
 import pytest
 
-from perception.metrics.plots import Axis, Series, line_chart
+from perception.metrics.plots import Axis, Point, Series, line_chart, point_chart
 
 
 def test_axis_positions():
@@ -34,3 +36,24 @@ def test_lines_go_where_the_values_are():
     assert top < bottom
     assert 'a &lt; b' in chart
     assert 'none' in chart
+
+
+def test_points_lie_where_their_values_are_and_no_mark_hides_another():
+    x, y = Axis(title='ms', low=0, high=100), Axis(title='%', low=0, high=100)
+    near = [(50, 50), (51, 50), (50, 51), (10, 90)]
+    points = [
+        Point(name=f'<{number}>', mark=str(number), x=a, y=b, x_low=a - 5, x_high=a + 5, value='v')
+        for number, (a, b) in enumerate(near)
+    ]
+    chart = point_chart(points, x, y, label='chart')
+    drawing = chart.partition('</svg>')[0]
+    dots = [(float(a), float(b)) for a, b in re.findall(r'<circle [^>]*cx="([\d.]+)" cy="([\d.]+)"', drawing)]
+    bars = [(float(a), float(b)) for a, b in re.findall(r'bare" d="M([\d.]+) [\d.]+H([\d.]+)"', drawing)]
+    marks = [(float(a), float(b)) for a, b in re.findall(r'dot-text" x="([\d.]+)" y="([\d.]+)"', drawing)]
+    assert len(dots) == len(bars) == len(marks) == 4
+    assert dots[3][0] < dots[0][0] < dots[1][0]
+    assert dots[3][1] < dots[2][1] < dots[0][1]
+    assert all(low < across < high for (across, _), (low, high) in zip(dots, bars, strict=True))
+    assert min(math.dist(one, other) for one, other in combinations(marks, 2)) > 8
+    assert all(math.dist(mark, dot) < 20 for mark, dot in zip(marks, dots, strict=True))
+    assert '&lt;0&gt; <b>v</b>' in chart

@@ -27,6 +27,12 @@ def test_recordings_of_one_name_are_told_apart_by_their_folders() -> None:
     assert found[0].folder == Path('out/a_x_drive')
 
 
+def test_recordings_whose_whole_paths_read_alike_are_numbered() -> None:
+    paths = [Path('/a_b/drive'), Path('/a/b/drive'), Path('/c/b/drive')]
+    names = [recording.name for recording in name_recordings(paths, Path('out'))]
+    assert names == ['a_b_drive_1', 'a_b_drive_2', 'c_b_drive_3']
+
+
 def test_a_recording_that_is_given_twice_is_refused() -> None:
     with pytest.raises(RecordingError, match='drive is given twice'):
         name_recordings([Path('drive'), Path('other'), Path('drive')], Path('out'))

@@ -9,7 +9,7 @@ import cv2
 import pytest
 
 from perception.bag.frames import open_frames
-from perception.errors import RecordingError
+from perception.errors import PerceptionError
 from perception.ros.demo import UNFINISHED, DemoOptions, run_demo
 from tests.ros.command_process import (
     MANY,
@@ -154,7 +154,7 @@ def test_the_folder_of_a_replay_is_refused(left: str, tmp_path: Path) -> None:
     file.parent.mkdir(parents=True)
     file.touch()
     source = open_frames(_draw_images(tmp_path / 'images', 1))
-    with pytest.raises(RecordingError, match=r'replay holds (a report already|an unfinished replay); name another'):
+    with pytest.raises(PerceptionError, match=r'replay holds (a report already|an unfinished replay); name another'):
         run_demo(source, DemoOptions(output=tmp_path / 'replay'))
     assert {path.name for path in file.parent.iterdir()} - {'.lock'} == {file.name}
 

@@ -16,7 +16,7 @@ import training.cluster_anchors
 from perception.errors import ConfigError
 from perception.interfaces import InputSpec, LabelSpace
 from perception.networks import NETWORKS, resolve_config
-from tests.training.data.drawn_layouts import draw_camvid, draw_coco
+from tests.training.data.drawn_layouts import draw_camvid, draw_coco, draw_voc
 from training.cluster_anchors import box_sizes, cluster_anchors, draw_clusters, main, mix_sizes
 from training.data.sample import Sample
 
@@ -229,6 +229,10 @@ def test_command_reads_each_data_set_with_its_options(tmp_path: Path, capsys: py
     camvid = ['--dataset', 'camvid', '--root', str(tmp_path / 'camvid'), '--options', '{}']
     assert main([*coco, *camvid, '--anchors', '2']) == 0
     assert '# coco + camvid, train at 384x768: 15 boxes' in capsys.readouterr().out
+    draw_voc(tmp_path / 'voc' / 'VOC2007')
+    years = ['--dataset', 'voc', '--root', str(tmp_path / 'voc'), '--options', '{"years": [2007]}']
+    assert main([*coco, *years, '--anchors', '2']) == 0
+    assert '# coco + voc, train at 384x768: 12 boxes' in capsys.readouterr().out
     assert main(['--dataset', 'camvid', '--root', str(tmp_path / 'camvid'), '--options', '{"boxs": "none"}']) == 1
     assert "Option 'boxs' of data set 'camvid' is unknown: did you mean 'boxes'?" in capsys.readouterr().err
 

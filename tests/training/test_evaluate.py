@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from perception.metrics import Report
-from tests.training.data.drawn_layouts import draw_coco
+from tests.training.data.drawn_layouts import draw_coco, draw_driving_boxes, draw_voc
 from tests.training.teachers.test_teachers import CELLS, SIZE, write_yolox
 from training.evaluate import main
 
@@ -144,6 +144,69 @@ def test_command_reads_coco_with_options_of_its_own(
         error = capsys.readouterr().err
         assert message in error
         assert 'Traceback' not in error
+
+
+def test_command_scores_voc_as_its_devkit_too(
+    tiny_checkpoint_path: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    draw_voc(tmp_path / 'voc' / 'VOC2007', 'test')
+    output = tmp_path / 'out'
+    arguments = ['--checkpoint', str(tiny_checkpoint_path), '--root', str(tmp_path / 'voc'), '--split', 'test']
+    arguments += ['--dataset', 'voc', '--options', '{"years": [2007]}', '--output', str(output), '--device', 'cpu']
+    assert main(arguments) == 0
+    report = Report.load(output / 'report.json')
+    assert report.provenance['data set'] == 'voc-test, VOC2007'
+    assert (report.detection.images, report.segmentation.images, report.detection.ignore_regions) == (3, 2, 3)
+    scores = json.loads((output / 'voc_ap.json').read_text())
+    assert (scores['classes'], scores['objects']) == (list(report.detection.classes), [3, 3, 0])
+    assert (scores['ap_area'][2], scores['ap_11_point'][2]) == (None, None)
+    assert 'AP 11-point %' in capsys.readouterr().out
+    draw_coco(tmp_path / 'coco', 'test')
+    other = [
+        *arguments[:2],
+        '--dataset',
+        'coco',
+        '--root',
+        str(tmp_path / 'coco'),
+        '--split',
+        'test',
+        '--device',
+        'cpu',
+    ]
+    assert main([*other, '--output', str(output), '--overwrite']) == 0
+    assert not (output / 'voc_ap.json').exists(), 'it was of the report that is replaced'
+    assert main([*other, '--output', str(output), '--overwrite', '--voc-ap']) == 0
+    assert json.loads((output / 'voc_ap.json').read_text())['objects'] == [3, 3, 0]
+    assert not (output / 'coco_results.json').exists(), 'a car/truck/bus is three categories of this file'
+
+
+def test_command_scores_coco_files_by_their_own_evaluation_too(
+    tiny_checkpoint_path: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    draw_driving_boxes(tmp_path / 'data', 'test')
+    file, output = tmp_path / 'data' / 'test.json', tmp_path / 'out'
+    arguments = ['--checkpoint', str(tiny_checkpoint_path), '--root', str(tmp_path / 'data'), '--split', 'test']
+    arguments += ['--dataset', 'driving_boxes', '--output', str(output), '--device', 'cpu', '--limit', '2']
+    assert main(arguments) == 0
+    assert "COCO's evaluation cannot take" in capsys.readouterr().out, 'the annotations have no area'
+    results = json.loads((output / 'coco_results.json').read_text())
+    assert {entry['image_id'] for entry in results} == {10, 11}
+    assert {entry['category_id'] for entry in results} <= {1, 2, 3}
+    content = json.loads(file.read_text())
+    for entry in content['annotations']:
+        entry['area'] = 50
+        # As a box that the reader clips is, so that both score the same.
+        entry['bbox'][2] = min(entry['bbox'][2], 64 - entry['bbox'][0])
+    file.write_text(json.dumps(content))
+    assert main([*arguments, '--overwrite']) == 0
+    report = Report.load(output / 'report.json')
+    scores = json.loads((output / 'coco_scores.json').read_text())
+    assert list(scores)[:6] == ['AP', 'AP50', 'AP75', 'AP small', 'AP medium', 'AP large']
+    assert scores['AP50'] == pytest.approx(report.detection.mean_ap50, abs=1e-9)
+    assert scores['AP'] == pytest.approx(report.detection.mean_ap, abs=1e-9)
+    assert scores['AP large'] is None
+    assert main([*arguments, '--overwrite', '--at', 'network']) == 0
+    assert not (output / 'coco_scores.json').exists(), 'boxes of reduced images are not those of the file'
 
 
 def test_what_the_end_would_fail_on_is_told_at_the_start(

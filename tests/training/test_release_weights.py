@@ -123,9 +123,10 @@ def test_weights_of_another_network_do_not_take_the_place_of_those_that_ship(
     shipped = tmp_path / 'weights' / 'interdependent_small.safetensors'
     monkeypatch.setattr('training.release_weights.SHIPPED_WEIGHTS', shipped)
     monkeypatch.setattr('training.release_weights.judge', lambda *_: {'drawn': Evaluator(CITYSCAPES_11_3).report()})
-    assert main(['--checkpoint', str(trained), '--output', str(shipped)]) == 1
-    assert 'is of the network interdependent_small' in capsys.readouterr().err
-    assert not shipped.exists()
+    for taken in (shipped, shipped.with_name('interdependent_lite.safetensors')):
+        assert main(['--checkpoint', str(trained), '--output', str(taken)]) == 1
+        assert f'is of interdependent, not of {taken.stem};' in capsys.readouterr().err
+        assert not taken.exists()
     other = shipped.with_name('interdependent.safetensors')
     assert main(['--checkpoint', str(trained), '--output', str(other)]) == 0
     assert {path.name for path in other.parent.iterdir()} == {'interdependent.md', 'interdependent.safetensors'}

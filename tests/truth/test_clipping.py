@@ -70,3 +70,13 @@ def test_ignored_regions_outside_are_refused_too_and_masks_alone_stay() -> None:
         clip_truth(region, IMAGE_HW)
     alone = GroundTruth(mask=np.zeros(IMAGE_HW, np.uint8))
     assert clip_truth(alone, IMAGE_HW) == alone
+
+
+def test_regions_keep_the_class_that_they_are_ignored_for() -> None:
+    truth = GroundTruth(
+        ignore_boxes_xyxy=boxes((0, 0, 0, 50), (10, 20, 300, 40)), ignore_labels=np.array([2, 1], np.int64)
+    )
+    clipped = clip_truth(truth, IMAGE_HW)
+    assert clipped.ignore_labels is not None
+    assert clipped.ignore_boxes_xyxy is not None
+    assert (clipped.ignore_boxes_xyxy.tolist(), clipped.ignore_labels.tolist()) == ([[10, 20, 200, 40]], [1])

@@ -28,6 +28,7 @@ from training.data.files import (
     require_file,
     require_files,
     require_folder,
+    require_pictures,
 )
 from training.data.sample import Sample, annotate
 
@@ -76,15 +77,10 @@ class CamVid(SceneDataset):
         list_path = require_file(self._root / f'{split}.txt', 'CamVid frame list')
         names = _read_list(list_path, images)
         self._frames = [(find_picture(images, name), truth / f'{name}.png') for name in names]
-        missing = [image for image, _ in self._frames if not image.is_file()]
-        if missing:
-            raise DatasetError(
-                f'{self.name}: neither {missing[0].with_suffix(".jpg")} nor {missing[0].name} exists '
-                f'({len(missing)} of {len(names)} images are missing). Is the download or the copy complete?'
-            )
         self._files = [file for frame in self._frames for file in frame]
-        require_files(self._files, self.name)
         self.image_paths = [image for image, _ in self._frames]
+        require_pictures(self.image_paths, self.name)
+        require_files(self._files, self.name)
         self._names = name_images(self.image_paths)
 
     def __len__(self) -> int:

@@ -14,6 +14,7 @@ from typing import ClassVar
 from perception.errors import ConfigError, list_names
 from perception.interfaces import LabelSpace
 from perception.labels import DEFAULT_LABELS
+from perception.metrics.coco_scoring import CocoTruth
 from perception.truth import CocoAnnotations
 from perception.truth.class_table import read_categories, usual_categories, usual_table
 from perception.truth.coco import ScoreRange
@@ -95,12 +96,25 @@ class CocoBoxes(SceneDataset):
         if positive_from is not None:
             self.remark = f'boxes of a model (score from {positive_from:g})'
 
+    @property
+    def coco_truth(self) -> CocoTruth | None:
+        """What COCO's own evaluation needs; None where a class is several categories, or a model made the boxes."""
+        found = self._annotations
+        ids = [found.category_ids.get(label.name, []) for label in self.labels.detection]
+        if found.scores is not None or any(len(each) > 1 for each in ids):
+            return None
+        return CocoTruth(
+            path=found.path,
+            image_ids=tuple(found.images),
+            category_ids=tuple(each[0] if each else None for each in ids),
+        )
+
     def _tell_left_out(self) -> None:
         """Categories that nobody chose to leave out; those of the layout itself are known to be others."""
         found, usual = self._annotations, usual_categories(self.labels)
         table = usual_table(self.dataset_name, self.labels)
         expected = usual if table is None else read_categories(table, self.labels)
-        others = [name for name in found.left_out if name not in usual]
+        others = [name for name in found.left_out_objects if name not in usual]
         if others and not {name for name, category in expected.items() if category.detection} <= set(found.classes):
             LOG.warning(
                 '%s: the categories %s have no usual name, and their objects count as background. If they are of our '

@@ -96,6 +96,20 @@ def find_picture(folder: Path, name: str) -> Path:
     return jpeg if jpeg.is_file() else png
 
 
+def require_pictures(pictures: Sequence[Path], purpose: str) -> None:
+    """Check that all pictures of ``find_picture`` exist.
+
+    Raises:
+        DatasetError: Names the first one missing and says how many are.
+    """
+    missing = [picture for picture in pictures if not picture.is_file()]
+    if missing:
+        raise DatasetError(
+            f'{purpose}: neither {missing[0].with_suffix(_PICTURE_SUFFIXES[0])} nor {missing[0].name} exists '
+            f'({len(missing)} of {len(pictures)} images are missing). Is the download or the copy complete?'
+        )
+
+
 def name_images(files: Sequence[Path], ending: str = '') -> list[str]:
     """A name for each image, no two alike: its path from the folder that all lie in, without its ending where it can.
 

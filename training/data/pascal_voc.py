@@ -30,6 +30,7 @@ from training.data.files import (
     require_file,
     require_files,
     require_folder,
+    require_pictures,
 )
 from training.data.sample import Sample, annotate
 
@@ -107,7 +108,7 @@ class PascalVoc(SceneDataset):
             folder / 'ImageSets' / image_set / f'{split}.txt', self.name, 'root, split and the option image_set'
         )
         images = [find_picture(folder / 'JPEGImages', name) for name in _read_names(path, folder / 'JPEGImages')]
-        require_files(images, self.name)
+        require_pictures(images, self.name)
         box_files = [folder / 'Annotations' / f'{image.stem}.xml' for image in images]
         has_boxes = boxes and any(file.is_file() for file in box_files)
         if has_boxes:

@@ -9,24 +9,30 @@ import numpy as np
 
 from perception.bag.truth_topics import IGNORED_CLASS
 from perception.bag.writer import BagWriter
-from perception.interfaces import UNLABELLED, Detections, GroundTruth, LabelClass
+from perception.interfaces import ANY_CLASS, UNLABELLED, Detections, GroundTruth, LabelClass
 
+_Row = tuple[np.ndarray, Sequence[str], float]
+"""A box, its class_id and more of them, and its score."""
 DETECTIONS_TYPE, LABELS_TYPE = 'vision_msgs/msg/Detection2DArray', 'vision_msgs/msg/LabelInfo'
 
 
 def write_detections(writer: BagWriter, topic: str, detections: Detections, stamp_ns: int, frame_id: str = '') -> None:
     """Append what was found in one image; the message of an image without objects is empty."""
     rows = zip(detections.boxes_xyxy, detections.labels.tolist(), detections.scores.tolist(), strict=True)
-    _write_boxes(writer, topic, [(box, str(label), score) for box, label, score in rows], stamp_ns, frame_id)
+    _write_boxes(writer, topic, [(box, (str(label),), score) for box, label, score in rows], stamp_ns, frame_id)
 
 
 def write_true_boxes(writer: BagWriter, topic: str, truth: GroundTruth, stamp_ns: int, frame_id: str = '') -> None:
     """Append the true boxes of one image and its ignored regions."""
     assert truth.boxes_xyxy is not None
     assert truth.labels is not None
-    rows = [(box, str(label), 1.0) for box, label in zip(truth.boxes_xyxy, truth.labels.tolist(), strict=True)]
+    rows: list[_Row] = [
+        (box, (str(label),), 1.0) for box, label in zip(truth.boxes_xyxy, truth.labels.tolist(), strict=True)
+    ]
     if truth.ignore_boxes_xyxy is not None:
-        rows += [(box, IGNORED_CLASS, 1.0) for box in truth.ignore_boxes_xyxy]
+        labels = [ANY_CLASS] * len(truth.ignore_boxes_xyxy) if truth.ignore_labels is None else truth.ignore_labels
+        for box, label in zip(truth.ignore_boxes_xyxy, labels, strict=True):
+            rows.append((box, (IGNORED_CLASS, *([] if label == ANY_CLASS else [str(label)])), 1.0))
     _write_boxes(writer, topic, rows, stamp_ns, frame_id)
 
 
@@ -45,15 +51,15 @@ def write_label_info(
     writer.write(topic, LABELS_TYPE, message, stamp_ns)
 
 
-def _write_boxes(
-    writer: BagWriter, topic: str, rows: Sequence[tuple[np.ndarray, str, float]], stamp_ns: int, frame_id: str
-) -> None:
+def _write_boxes(writer: BagWriter, topic: str, rows: Sequence[_Row], stamp_ns: int, frame_id: str) -> None:
     header, pose = writer.create_header(stamp_ns, frame_id), _no_pose(writer)
     found = [_detection(writer, header, pose, *row) for row in rows]
     writer.write(topic, DETECTIONS_TYPE, writer.create(DETECTIONS_TYPE, header=header, detections=found), stamp_ns)
 
 
-def _detection(writer: BagWriter, header: Any, pose: Any, box_xyxy: np.ndarray, class_id: str, score: float) -> Any:
+def _detection(
+    writer: BagWriter, header: Any, pose: Any, box_xyxy: np.ndarray, class_ids: Sequence[str], score: float
+) -> Any:
     create = writer.create
     left, top, right, bottom = box_xyxy.astype(np.float64).tolist()
     point = create('vision_msgs/msg/Point2D', x=(left + right) / 2, y=(top + bottom) / 2)
@@ -63,9 +69,15 @@ def _detection(writer: BagWriter, header: Any, pose: Any, box_xyxy: np.ndarray, 
         size_x=right - left,
         size_y=bottom - top,
     )
-    hypothesis = create('vision_msgs/msg/ObjectHypothesis', class_id=class_id, score=float(score))
-    guess = create('vision_msgs/msg/ObjectHypothesisWithPose', hypothesis=hypothesis, pose=pose)
-    return create('vision_msgs/msg/Detection2D', header=header, results=[guess], bbox=box, id='')
+    guesses = [
+        create(
+            'vision_msgs/msg/ObjectHypothesisWithPose',
+            hypothesis=create('vision_msgs/msg/ObjectHypothesis', class_id=class_id, score=float(score)),
+            pose=pose,
+        )
+        for class_id in class_ids
+    ]
+    return create('vision_msgs/msg/Detection2D', header=header, results=guesses, bbox=box, id='')
 
 
 def _no_pose(writer: BagWriter) -> Any:

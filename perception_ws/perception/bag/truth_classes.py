@@ -76,20 +76,30 @@ class TruthClasses:
         Raises:
             DatasetError: If nobody named it.
         """
+        index, name = self._find(class_id)
+        self.seen += index is not None
+        if index is None:
+            self._lose({name: 1})
+        return index
+
+    def ignored_label(self, class_id: str) -> int | None:
+        """As ``label``, of a region to be ignored, whose class nobody misses.
+
+        Raises:
+            DatasetError: If nobody named it.
+        """
+        return self._find(class_id)[0]
+
+    def _find(self, class_id: str) -> tuple[int | None, str]:
         numbers = {str(number): number for number in self._index} | {
             name: number for number, name in self._names.items() if number in self._index
         }
         if class_id in numbers:
-            index = self._index[numbers[class_id]]
-        elif class_id in self._own:
-            index = self._own[class_id]
-        else:
-            known = ', '.join({**numbers, **self._own})
-            raise DatasetError(f'Box class {class_id!r} is none of the label space {self._space!r}; known: {known}.')
-        self.seen += index is not None
-        if index is None:
-            self._lose({self._names[numbers[class_id]]: 1})
-        return index
+            return self._index[numbers[class_id]], self._names[numbers[class_id]]
+        if class_id in self._own:
+            return self._own[class_id], class_id
+        known = ', '.join({**numbers, **self._own})
+        raise DatasetError(f'Box class {class_id!r} is none of the label space {self._space!r}; known: {known}.')
 
     def _lose(self, counts: dict[str, int]) -> None:
         self.lost.update({name: count for name, count in counts.items() if count})

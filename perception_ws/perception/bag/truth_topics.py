@@ -31,13 +31,13 @@ from perception.bag.truth_classes import TruthClasses
 from perception.errors import DatasetError, ImageError, RecordingError
 from perception.image_messages import decode_ids, decode_image
 from perception.image_messages.decoded import view_bytes
-from perception.interfaces import GroundTruth, LabelSpace
+from perception.interfaces import ANY_CLASS, GroundTruth, LabelSpace
 from perception.truth.clipping import clip_truth
 
 logger = logging.getLogger(__name__)
 
 IGNORED_CLASS = 'ignore'
-"""class_id of a region in which detections are neither right nor wrong."""
+"""class_id of a region in which detections are neither right nor wrong; a second result says of which class alone."""
 MASK_TOPIC, DETECTIONS_TOPIC, LABEL_INFO = 'truth/mask', 'truth/detections', 'label_info'
 _DETECTIONS_TYPE, _LABELS_TYPE = 'vision_msgs/msg/Detection2DArray', 'vision_msgs/msg/LabelInfo'
 
@@ -207,12 +207,15 @@ class BagTruth:
             raise DatasetError(f'{self.path}, {message.topic.name} at {stamp_ns} ns: {error}') from error
 
     def _add_boxes(self, truth: GroundTruth, message: Any) -> GroundTruth:
-        boxes, labels, ignored = [], [], []
+        boxes, labels, ignored, ignored_labels = [], [], [], []
         for detection in message.detections:
             box = _box_xyxy(detection.bbox)
-            class_id = detection.results[0].hypothesis.class_id if detection.results else IGNORED_CLASS
+            class_id, *more = [guess.hypothesis.class_id for guess in detection.results] or [IGNORED_CLASS]
             if class_id == IGNORED_CLASS:
-                ignored.append(box)
+                label = self._objects.ignored_label(more[0]) if more else ANY_CLASS
+                if label is not None:
+                    ignored.append(box)
+                    ignored_labels.append(label)
             elif (label := self._objects.label(class_id)) is not None:
                 boxes.append(box)
                 labels.append(label)
@@ -221,6 +224,7 @@ class BagTruth:
             boxes_xyxy=np.array(boxes, np.float32).reshape(-1, 4),
             labels=np.array(labels, np.int64),
             ignore_boxes_xyxy=np.array(ignored, np.float32).reshape(-1, 4),
+            ignore_labels=np.array(ignored_labels, np.int64),
         )
 
     def _read_label_names(self) -> tuple[dict[int, str] | None, dict[int, str] | None]:

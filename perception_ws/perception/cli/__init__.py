@@ -12,10 +12,17 @@ from collections.abc import Sequence
 from typing import Any
 
 import perception
-from perception.cli import compare, demo, make_bag, replay, replay_live
+from perception.cli import compare, compare_networks, demo, make_bag, replay, replay_live
 from perception.errors import PerceptionError, nearest
 
-COMMANDS = {'demo': demo, 'replay': replay, 'replay-live': replay_live, 'compare': compare, 'make-bag': make_bag}
+COMMANDS = {
+    'demo': demo,
+    'replay': replay,
+    'replay-live': replay_live,
+    'compare': compare,
+    'compare-networks': compare_networks,
+    'make-bag': make_bag,
+}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -40,6 +40,7 @@ def add_options(demo: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> int:
     """Run it; returns the exit code."""
     from perception.bag.frames import open_frames
+    from perception.checkpoint import describe_model
 
     check_model(options.model)
     try:
@@ -51,8 +52,10 @@ def run(options: argparse.Namespace) -> int:
         ) from error
     # The node's process resolves a relative path from the same folder, but its log should name the whole.
     model = os.path.abspath(options.model) if os.path.exists(options.model) else options.model
+    source = open_frames(getattr(options, 'source', SAMPLE_BAG), options.topic)
+    print(f'Model: {describe_model(options.model)}', flush=True)
     summary = run_demo(
-        open_frames(getattr(options, 'source', SAMPLE_BAG), options.topic),
+        source,
         DemoOptions(
             output=options.output,
             model=model,

@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from perception.cli.arguments import add_model_options, check_model, class_table, count
+from perception.cli.arguments import add_model_options, add_truth_options, check_model, count, truth_options
 
 if TYPE_CHECKING:
     from perception.replay.report import ReplayReport
@@ -19,29 +19,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     """Declare the options."""
     parser.add_argument('recordings', nargs='+', type=Path, metavar='BAG', help='MCAP, sqlite3 or ROS 1; also a video')
     parser.add_argument('--output', type=Path, required=True, help='folder for the report and predictions.mcap')
-    parser.add_argument('--topic', action='append', default=[], help='camera topic, may be repeated; default: all')
-    parser.add_argument(
-        '--truth',
-        default='',
-        help='topics (of the bag), none, a folder in CamVid, Cityscapes or COCO layout, or a COCO file; empty: topics '
-        'if there are some',
-    )
-    parser.add_argument('--truth-split', default='', help='split of that folder; empty: the only one there is')
-    parser.add_argument(
-        '--truth-match',
-        choices=('name', 'stamp', 'order'),
-        help="how annotations belong to frames; default: images by name, a bag by the stamp that ends annotations' "
-        'names; where there are none, by order',
-    )
-    parser.add_argument(
-        '--truth-classes',
-        type=class_table,
-        metavar='FILE|JSON',
-        help='table (CSV or YAML) that says which id or category is which class; for COCO also category name to class '
-        'of boxes as JSON; default: what is usual for the label space of the network',
-    )
-    parser.add_argument('--truth-mask-topic', help='default: <camera>/truth/mask, or .../compressed')
-    parser.add_argument('--truth-detections-topic', help='default: <camera>/truth/detections')
+    add_truth_options(parser)
     add_model_options(parser)
     parser.add_argument('--frames', type=count, default=0, help='only so many of each camera; 0: all')
     parser.add_argument('--pictures', type=count, default=10, help='worst and best frames on the page, each')
@@ -84,13 +62,7 @@ def run(options: argparse.Namespace) -> int:
     }
     replay_options = ReplayOptions(
         output=options.output,
-        topics=tuple(options.topic),
-        truth=options.truth,
-        truth_split=options.truth_split,
-        truth_match=options.truth_match,
-        truth_classes=options.truth_classes,
-        mask_topic=options.truth_mask_topic,
-        detections_topic=options.truth_detections_topic,
+        **truth_options(options),
         score_threshold=options.score_threshold,
         frames=options.frames,
         overlay=not options.no_overlay,

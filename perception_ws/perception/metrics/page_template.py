@@ -66,8 +66,11 @@ background:color-mix(in srgb,var(--heat) calc(var(--p)*1%),var(--track))}
 .line{fill:none;stroke-width:2;stroke-linejoin:round}
 .s0{stroke:var(--s0)}.s1{stroke:var(--s1);stroke-dasharray:7 3}.s2{stroke:var(--s2);stroke-dasharray:2 2}
 .s3{stroke:var(--s3);stroke-dasharray:9 3 2 3}.s4{stroke:var(--s4);stroke-dasharray:4 4}.s5{stroke:var(--s5)}
+.bare{stroke-dasharray:none}.dot{fill:var(--card);stroke-width:3}
+.chart .dot-text,.dot-text{fill:var(--ink);font-size:11.5px}
 .legend{display:flex;flex-wrap:wrap;gap:4px 16px;list-style:none;margin:8px 0 0;padding:0;font-size:13px}
 .legend svg{width:26px;height:8px;margin-right:7px}
+.legend .mark-of{height:14px;margin-right:5px;vertical-align:-2px}
 .legend b{font-variant-numeric:tabular-nums}
 .pictures{display:grid;grid-template-columns:repeat(auto-fill,minmax(min(100%,440px),1fr));gap:16px}
 .pictures figure{margin:0;min-width:0}

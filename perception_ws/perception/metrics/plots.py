@@ -1,4 +1,4 @@
-"""Line charts as inline SVG: a few lines of text, sharp at every size, colours from the page (light and dark)."""
+"""Charts as inline SVG: a few lines of text, sharp at every size, colours from the page (light and dark)."""
 
 from __future__ import annotations
 
@@ -10,6 +10,8 @@ from itertools import groupby
 
 WIDTH, HEIGHT = 440, 290
 _LEFT, _RIGHT, _TOP, _BOTTOM = 46, 12, 18, 42
+_MARK_ROOM = 12.0
+"""So far from others, a mark is read without doubt."""
 SERIES_STYLES = 6
 """Lines are told apart by colour and dash; the page defines so many styles."""
 
@@ -23,6 +25,27 @@ class Series:
     """Where the second is not a number, the line is interrupted."""
     value: str = ''
     """Shown behind the name in the legend."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Point:
+    """One point of a chart.
+
+    Attributes:
+        name: In the legend.
+        mark: A few letters or digits that stand beside it.
+        x, y: Where it lies.
+        x_low, x_high: How far its bar reaches.
+        value: Shown behind the name in the legend.
+    """
+
+    name: str
+    mark: str
+    x: float
+    y: float
+    x_low: float
+    x_high: float
+    value: str = ''
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,6 +96,61 @@ def line_chart(
     return f'<figure class="plot">{"".join(parts)}{_legend(series)}</figure>'
 
 
+def point_chart(points: Sequence[Point], x: Axis, y: Axis, *, label: str = '') -> str:
+    """Draw points with bars over two axes; returns a figure with SVG and legend.
+
+    Args:
+        label: What the chart shows, for screen readers.
+    """
+    parts = [f'<svg class="chart" viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="{escape(label)}">']
+    parts += _grid(x, y)
+    places = [(_across(x, point.x), _down(y, point.y)) for point in points]
+    marks = _place_marks(places)
+    for number, (point, (across, down)) in enumerate(zip(points, places, strict=True)):
+        style = f's{number % SERIES_STYLES}'
+        bar = f'M{_across(x, point.x_low):.1f} {down:.1f}H{_across(x, point.x_high):.1f}'
+        parts.append(f'<path class="line {style} bare" d="{bar}"/>{_dot(style, across, down)}')
+        parts.append(_mark(point.mark, *marks[number]))
+    parts.append('</svg>')
+    entries = ''.join(
+        f'<li><svg viewBox="0 0 26 14" class="mark-of" aria-hidden="true">{_mark(point.mark, 5, 7)}'
+        f'{_dot(f"s{number % SERIES_STYLES}", 19, 7)}</svg>{_entry(point.name, point.value)}</li>'
+        for number, point in enumerate(points)
+    )
+    return f'<figure class="plot">{"".join(parts)}<ul class="legend">{entries}</ul></figure>'
+
+
+def _place_marks(places: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
+    """The centre of the mark of each point: beside it, where no other point and no mark is yet."""
+    marks: list[tuple[float, float]] = []
+    for across, down in places:
+        # Not to the left or right, where its bar is.
+        around = [
+            (across + aside, down + below)
+            for reach in (1, 1.6)
+            for aside, below in (
+                (0, -11 * reach),
+                (0, 11 * reach),
+                *((8 * s, 9 * reach * t) for t in (-1, 1) for s in (1, -1)),
+            )
+        ]
+        taken = [place for place in places if place != (across, down)] + marks
+        marks.append(max(around, key=lambda mark: min([_MARK_ROOM, *(math.dist(mark, other) for other in taken)])))
+    return marks
+
+
+def _dot(style: str, across: float, down: float) -> str:
+    return f'<circle class="dot {style} bare" cx="{across:.1f}" cy="{down:.1f}" r="4"/>'
+
+
+def _mark(mark: str, across: float, down: float) -> str:
+    return f'<text class="dot-text" x="{across:.1f}" y="{down + 4:.1f}" text-anchor="middle">{escape(mark)}</text>'
+
+
+def _entry(name: str, value: str) -> str:
+    return f'{escape(name)}{f" <b>{escape(value)}</b>" if value else ""}'
+
+
 def _grid(x: Axis, y: Axis) -> list[str]:
     bottom, right = HEIGHT - _BOTTOM, WIDTH - _RIGHT
     parts = []
@@ -99,7 +177,7 @@ def _grid(x: Axis, y: Axis) -> list[str]:
 def _legend(series: Sequence[Series]) -> str:
     entries = ''.join(
         f'<li><svg viewBox="0 0 26 8" aria-hidden="true"><path class="line s{number % SERIES_STYLES}" d="M0 4H26"/>'
-        f'</svg>{escape(line.name)}{f" <b>{escape(line.value)}</b>" if line.value else ""}</li>'
+        f'</svg>{_entry(line.name, line.value)}</li>'
         for number, line in enumerate(series)
     )
     return f'<ul class="legend">{entries}</ul>'

@@ -16,7 +16,7 @@ from perception.bag.source import require_exists
 from perception.checkpoint import Checkpoint
 from perception.errors import DatasetError, RecordingError
 from perception.interfaces import LabelSpace
-from perception.output_folder import STOPPED, StopRequest, claim_folder, keep_apart
+from perception.output_folder import STOPPED, StopRequest, claim_folder, keep_apart, refuse_report
 from perception.pipeline import Perceiver
 from perception.postprocess import PostprocessConfig
 from perception.replay.fleet import Fleet
@@ -198,5 +198,4 @@ def _check_output(recordings: Sequence[Recording], options: ReplayOptions) -> No
         return
     if unfinished and not options.resume:
         raise RecordingError(f'{output} holds an unfinished replay: --resume goes on with it, --overwrite begins anew.')
-    if (output / REPORT_FILE).exists() and not (options.overwrite or unfinished):
-        raise RecordingError(f'{output} holds a report already; name another --output, or give --overwrite.')
+    refuse_report(output, REPORT_FILE, overwrite=options.overwrite or unfinished)

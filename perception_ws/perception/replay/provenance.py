@@ -21,7 +21,7 @@ from perception.bag.recording import content_files
 
 LIBRARIES = (
     *('torch', 'torchvision', 'numpy', 'opencv-python-headless', 'opencv-python', 'simplejpeg', 'rosbags', 'mcap'),
-    'torchmetrics',
+    *('torchmetrics', 'openvino'),
 )
 _CHUNK_BYTES = 1 << 22
 

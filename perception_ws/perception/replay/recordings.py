@@ -90,17 +90,25 @@ def name_recordings(paths: Sequence[Path], output: Path) -> list[Recording]:
     Raises:
         RecordingError: If one is given twice, or as a part of another.
     """
-    whole = [Path(os.path.abspath(path)) for path in paths]  # '..' has no name of its own
     _refuse_doubles(paths)
-    depth, names = 1, [path.name for path in whole]
-    while len(set(names)) < len(names):
-        # monday/drive and tuesday/drive
-        depth += 1
-        names = ['_'.join(path.parts[1:][-depth:]) for path in whole]
+    names = distinct_names(paths)
     folders = [output] if len(paths) == 1 else [output / name for name in names]
     return [
         Recording(path=path, name=name, folder=folder) for path, name, folder in zip(paths, names, folders, strict=True)
     ]
+
+
+def distinct_names(paths: Sequence[Path]) -> list[str]:
+    """Names that tell paths apart, which are not the same: the last part of each, or as many as it takes."""
+    whole = [Path(os.path.abspath(path)) for path in paths]  # '..' has no name of its own
+    depth, names = 1, [path.name for path in whole]
+    while len(set(names)) < len(names):
+        # monday/drive and tuesday/drive
+        depth += 1
+        if depth > max(len(path.parts) for path in whole):  # a_b/drive and a/b/drive
+            return [f'{name}_{place}' for place, name in enumerate(names, 1)]
+        names = ['_'.join(path.parts[1:][-depth:]) for path in whole]
+    return names
 
 
 def _refuse_doubles(paths: Sequence[Path]) -> None:

@@ -22,7 +22,7 @@ from tqdm import tqdm
 
 from perception.bag.source import FrameSource
 from perception.errors import PerceptionError, RecordingError
-from perception.output_folder import STOPPED, StopRequest, claim_folder, keep_apart
+from perception.output_folder import STOPPED, StopRequest, claim_folder, keep_apart, refuse_report
 from perception.replay.report import REPORT_FILE
 from perception.replay.run import RESULTS_FILE
 from perception.ros.demo_summary import print_summary, summarise
@@ -163,8 +163,7 @@ def _run(source: FrameSource, options: DemoOptions, output: Path, stop: StopRequ
 
 def _check_output(output: Path) -> None:
     """A replay keeps its folder to itself; an earlier demo may be replaced."""
-    if (output / REPORT_FILE).exists():
-        raise RecordingError(f'{output} holds a report already; name another --output.')
+    refuse_report(output, REPORT_FILE, overwrite=None)
     if any(output.glob(RESULTS_FILE)) or any(output.glob(f'*/{RESULTS_FILE}')):
         raise RecordingError(f'{output} holds an unfinished replay; name another --output.')
 

@@ -20,14 +20,15 @@ from tabulate import tabulate
 from tqdm import tqdm
 
 from perception.bag.source import FrameSource
-from perception.errors import ConfigError, DatasetError, RecordingError, ShapeError
+from perception.errors import ConfigError, DatasetError, ShapeError
 from perception.interfaces import GroundTruth, LabelSpace
 from perception.labels import describe
 from perception.metrics import Report
 from perception.metrics.page_sections import Section
 from perception.metrics.report_page import write_report_page
 from perception.metrics.tables import format_report
-from perception.output_folder import StopRequest, claim_folder, keep_apart
+from perception.output_folder import StopRequest, claim_folder, keep_apart, refuse_report
+from perception.replay.report import PAGE_FILE, REPORT_FILE
 from perception.replay.truth import TruthSource
 from perception.ros.demo_summary import count_text, print_summary, summarise
 from perception.ros.live_gate import Thresholds, find_faults, find_missed
@@ -44,7 +45,7 @@ from perception.ros.playing import play_to_end
 from perception.ros.scene_judge import SceneJudge
 from perception.throughput import read_ahead
 
-REPORT_FILES = ('report.html', 'report.json', 'summary.json')
+REPORT_FILES = (PAGE_FILE, REPORT_FILE, 'summary.json')
 LOG_FILE = 'node.log'
 OWN_NAMESPACE = '/replay'
 
@@ -93,10 +94,7 @@ def run_live_replay(
     """
     keep_apart(options.output, source.path)
     with claim_folder(options.output):
-        if (options.output / 'report.json').exists() and not options.overwrite:
-            raise RecordingError(
-                f'{options.output} holds a report already; name another --output, or give --overwrite.'
-            )
+        refuse_report(options.output, REPORT_FILE, overwrite=options.overwrite)
         # At once: whoever looks for the report of a run that failed must not find that of an earlier one.
         for name in (*REPORT_FILES, LOG_FILE):
             (options.output / name).unlink(missing_ok=True)
@@ -236,7 +234,7 @@ def _play(
 
 def _write(output: Path, summary: dict[str, Any], report: Report, labels: LabelSpace) -> None:
     (output / 'summary.json').write_text(json.dumps(summary, indent=2) + '\n')
-    report.save(output / 'report.json')
+    report.save(output / REPORT_FILE)
     frames = summary['frames']
     rows = [[f'stamp to {name}', *values.values()] for name, values in summary['latency_ms'].items()]
     rows += [[name, *values.values()] for name, values in summary['stages_ms'].items()]

@@ -60,7 +60,7 @@ PARAMETERS = (
         default='',
         fixed=True,
         description='Checkpoint file. Empty: the weights that ship with the package. '
-        "A network's name: that network with random weights.",
+        "A network's name: its weights that ship, else random ones; NAME@untrained: random ones.",
     ),
     ParameterSpec(
         name='backend', default='eager', fixed=True, choices=tuple(BACKENDS), description='How the network is run.'

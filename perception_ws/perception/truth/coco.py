@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -156,7 +156,9 @@ class CocoAnnotations:
         path: The file.
         sha256: Of its content.
         classes: The name of our class by that of each category that is used.
+        category_ids: The ids of the categories of each of our classes, by its name.
         left_out: Names of the categories that are not.
+        left_out_objects: How many annotations there are of those that have any, by name.
         scores: As given.
         areas: The segmentation class of each category that masks are painted of, or UNLABELLED; empty without masks.
         ground: The class of what no object covers, or UNLABELLED; None without masks.
@@ -204,7 +206,12 @@ class CocoAnnotations:
         self._our_names = [label.name for label in labels.detection]
         categories = choose_categories(path, present, classes, labels)
         self.classes = {name: category.detection for name, category in categories.items() if category.detection}
+        self.category_ids: dict[str, list[int]] = defaultdict(list)
+        for category_id, name in names.items():
+            if name in self.classes:
+                self.category_ids[self.classes[name]].append(category_id)
         self.left_out = tuple(name for name in present if name not in self.classes)
+        self.left_out_objects: Counter[str] = Counter()
         self.images = _read_images(list_entries(content, 'images', 'image', path), path, images)
         annotations = list_entries(content, 'annotations', 'annotation', path)
         self._add_objects(annotations, names)
@@ -222,6 +229,7 @@ class CocoAnnotations:
             image_id = annotation.read_reference('image', self.images)
             category = names[annotation.read_reference('category', names)]
             if category not in self.classes:
+                self.left_out_objects[category] += 1
                 continue
             box = annotation.read('bbox', to_corners, 'four finite numbers [left, top, width, height], no side below 0')
             label, crowd = self._our_names.index(self.classes[category]), annotation.read_crowd()

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from perception.errors import ConfigError, DatasetError
-from perception.labels import CITYSCAPES_11_3
+from perception.labels import CITYSCAPES_11_3, load_label_space
 from perception.truth import CocoAnnotations
 from perception.truth.index_maps import ImageSize
 from tests.image_messages.drawn_pictures import add_exif, exif_block
@@ -199,3 +199,68 @@ def test_boxes_count_in_the_picture_as_its_tag_turns_it(root: Path) -> None:
         CocoBoxes(root, 'train')[1]
     _edit(root, lambda content: content.update(annotations=[]) or content['images'][1].update(height=64, width=40))
     assert CocoBoxes(root, 'train')[1].image.shape == (3, 64, 40)
+
+
+def test_boxes_of_a_teacher_are_read_by_the_names_of_their_classes(root: Path) -> None:
+    """As training.pseudo_label writes them: the categories are our classes, and none is one of COCO."""
+
+    def guess(content: dict[str, Any]) -> None:
+        content['categories'] = [{'id': 1 + place, 'name': name} for place, name in enumerate(_DETECTION)]
+        for place, entry in enumerate(content['annotations']):
+            entry.update(score=(0.9, 0.3, 0.05)[place % 3], iscrowd=0)
+
+    _edit(root, guess)
+    sample = CocoBoxes(root, 'train', positive_from=0.4, ignore_from=0.1)[0]
+    assert sample.labels is not None
+    assert sample.ignore_labels is not None
+    assert (sample.labels.tolist(), sample.ignore_labels.tolist()) == ([0], [-1])
+
+
+def test_a_file_need_not_have_all_usual_categories(root: Path, caplog: pytest.LogCaptureFixture) -> None:
+    def keep(content: dict[str, Any], *names: str) -> None:
+        content['categories'] = [{'id': 1 + place, 'name': name} for place, name in enumerate(names)]
+
+    CocoBoxes(root, 'train')
+    assert not caplog.text, 'zebras are known to be of no class'
+    _edit(root, lambda content: keep(content, 'car', 'person', 'unused'))
+    _edit(root, lambda content: [entry.update(category_id=1) for entry in content['annotations']])
+    sample = CocoBoxes(root, 'train')[0]
+    assert sample.labels is not None
+    assert sample.labels.tolist() == [0, 0]
+    assert not caplog.text, 'of what is left out there is no object'
+    _edit(root, lambda content: keep(content, 'car', 'pedestrian', 'van'))
+    _edit(root, lambda content: [entry.update(category_id=1 + n % 3) for n, entry in enumerate(content['annotations'])])
+    CocoBoxes(root, 'train')
+    assert 'the categories pedestrian, van have no usual name, and their objects count as background' in caplog.text
+
+
+def test_masks_are_an_option(root: Path) -> None:
+    square = [[10, 10, 20, 10, 20, 20, 10, 20]]
+    _edit(root, lambda content: [entry.update(segmentation=square) for entry in content['annotations'][::3]])
+    plain, dataset = CocoBoxes(root, 'train'), CocoBoxes(root, 'train', masks=True)
+    assert plain[0].mask is None
+    areas = [label.name for label in CITYSCAPES_11_3.segmentation]
+    mask = dataset[0].mask
+    assert mask is not None
+    assert (areas[mask[12, 12]], mask[0, 63]) == ('car/truck/bus', 255)
+    on_road = CocoBoxes(root, 'train', masks=True, background='road')
+    assert on_road[0].mask is not None
+    assert areas[on_road[0].mask[0, 63]] == 'road'
+    assert len({each.fingerprint() for each in (plain, dataset, on_road)}) == 3
+    with pytest.raises(ConfigError, match="background 'road' says nothing without masks"):
+        CocoBoxes(root, 'train', background='road')
+    with pytest.raises(ConfigError, match='not made of what a model guessed'):
+        CocoBoxes(root, 'train', masks=True, positive_from=0.4)
+
+
+def test_coco_itself_is_background_and_its_80_categories(root: Path) -> None:
+    labels = load_label_space('coco_81_80')
+    square = [[10, 10, 20, 10, 20, 20, 10, 20]]
+    _edit(root, lambda content: [entry.update(segmentation=square) for entry in content['annotations']])
+    _edit(root, lambda content: content['annotations'][1].update(category_id=7))
+    sample = CocoBoxes(root, 'train', labels=labels, masks=True)[0]
+    assert sample.labels is not None
+    assert sample.mask is not None
+    assert [labels.detection[label].name for label in sample.labels] == ['car', 'zebra']
+    names = {labels.segmentation[value].name for value in sample.mask.unique().tolist()}
+    assert names == {'background', 'bicycle'}, 'the last one, a crowd, lies over the others'

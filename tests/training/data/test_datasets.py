@@ -210,6 +210,10 @@ def test_an_unknown_option_names_the_nearest(build: Builder, name: str) -> None:
         build(name, boxess=True)
 
 
+def test_an_option_may_be_null_as_in_a_configuration(build: Builder) -> None:
+    assert [sample.mask for sample in build('voc', masks=None, years=[])] == [None] * 3
+
+
 def test_an_unknown_dataset_names_the_nearest(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="did you mean 'cityscapes'"):
         build_dataset('cityscape', tmp_path, 'train')
