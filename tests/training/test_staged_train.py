@@ -225,9 +225,10 @@ def test_a_run_of_the_ssd_line_follows_its_schedule(config_file: Path, multi_box
     steps = [record for record in records if 'losses' in record]
     assert [step['learning_rate'] for step in steps] == pytest.approx([1e-3, 1e-3, 5e-4, 2.5e-4])
     assert all(step['losses']['detection'] > 0 and step['losses']['segmentation'] > 0 for step in steps)
+    background = ['--transform.zoom_out.fill', 'background', '--output', f'{folder}_2']
+    config = read_config(config_file, *multi_box_options, *options, *background)
     with pytest.raises(ConfigError, match='no segmentation class of cityscapes_11_3'):
-        background = ['--transform.zoom_out.fill', 'background', '--output', f'{folder}_2']
-        train(read_config(config_file, *multi_box_options, *options, *background))
+        train(config)
 
 
 def test_a_network_of_prior_boxes_trains_to_a_checkpoint(config_file: Path, multi_box_options: list[str]) -> None:
