@@ -208,6 +208,29 @@ def test_presets_are_valid(path: Path) -> None:
     assert path.read_text().startswith('# python training/staged_train.py --config')
 
 
+def test_a_run_of_the_ssd_line_follows_its_schedule(config_file: Path, multi_box_options: list[str]) -> None:
+    """Augmentation, images that are kept larger, drops of the rate and SGD, all from the configuration."""
+    transform = {'scale': [1, 1], 'zoom_out': {'fill': 'auto'}, 'iou_crop': {'sides': [0.5, 1]}, 'photometric': {}}
+    own = {
+        'transform': transform,
+        'schedule': {'kind': 'steps', 'drops': [2, 3], 'drop_factor': 0.5},
+        'optimizer': {'name': 'sgd', 'weight_decay': 5e-4},
+        'criterion': {'multi_box': {'mining': 'batch'}},
+        'cache_hw': [128, 256],
+        'phases': [{'name': 'joint', 'iterations': 4, 'learning_rate': 1e-3}],
+    }
+    options = [word for name, value in own.items() for word in (f'--{name}', json.dumps(value))]
+    folder = train(read_config(config_file, *multi_box_options, *options))
+    records = [json.loads(line) for line in (folder / 'metrics.jsonl').read_text().splitlines()]
+    steps = [record for record in records if 'losses' in record]
+    assert [step['learning_rate'] for step in steps] == pytest.approx([1e-3, 1e-3, 5e-4, 2.5e-4])
+    assert all(step['losses']['detection'] > 0 and step['losses']['segmentation'] > 0 for step in steps)
+    background = ['--transform.zoom_out.fill', 'background', '--output', f'{folder}_2']
+    config = read_config(config_file, *multi_box_options, *options, *background)
+    with pytest.raises(ConfigError, match='no segmentation class of cityscapes_11_3'):
+        train(config)
+
+
 def test_a_network_of_prior_boxes_trains_to_a_checkpoint(config_file: Path, multi_box_options: list[str]) -> None:
     """Phases, data, checkpoint and scores, without a word about its kind; its prior boxes are its own."""
     config = read_config(config_file, *multi_box_options)

@@ -25,11 +25,12 @@ from training.data.cache import prepare_cache, resize_sample
 from training.data.dataset import SceneDataset
 from training.data.mixture import seeded_generator
 from training.data.sample import Sample
+from training.data.ssd_augmentation import IoUCropConfig, PhotometricConfig, ZoomOutConfig
 from training.data.street.cityscapes_layout import write_cityscapes
 from training.data.synthetic_street import plan_sequences
 from training.data.transforms import TrainTransform, TrainTransformConfig
 
-_FULL_HW, _SIZES_HW = (1024, 2048), ((384, 768), (360, 480))
+_FULL_HW, _SIZES_HW = (1024, 2048), ((384, 768), (360, 480), (300, 300))
 
 
 def images_per_second(load: Callable[[int], object], count: int, *, rounds: int = 3) -> float:
@@ -70,6 +71,12 @@ def measure(
         ),
         image_hw,
     )
+    ssd = TrainTransform(
+        TrainTransformConfig(
+            scale=(1, 1), zoom_out=ZoomOutConfig(), iou_crop=IoUCropConfig(), photometric=PhotometricConfig()
+        ),
+        image_hw,
+    )
     count = len(dataset)
     return {
         'image and mask files': images_per_second(
@@ -82,6 +89,9 @@ def measure(
         ),
         'cache, all augmentation': images_per_second(
             lambda index: full(cached[index], seeded_generator(0, index)), count
+        ),
+        "cache, SSD's augmentation": images_per_second(
+            lambda index: ssd(cached[index], seeded_generator(0, index)), count
         ),
     }
 

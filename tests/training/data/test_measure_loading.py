@@ -14,7 +14,7 @@ def test_the_command_prints_a_rate_for_each_way(tmp_path: Path, capsys: pytest.C
     draw_cityscapes(tmp_path, 'val', frames=2)
     assert main(['--root', str(tmp_path)]) == 0
     table = capsys.readouterr().out
-    for way in ('image and mask files', 'files with boxes', 'cache,', '384x768', '360x480'):
+    for way in ('image and mask files', 'files with boxes', 'cache,', "SSD's", '384x768', '360x480', '300x300'):
         assert way in table
 
 
