@@ -180,6 +180,13 @@ def test_every_parameter_of_every_row_learns(fusion: Any) -> None:
     assert not idle
 
 
+def test_the_detection_head_begins_weak() -> None:
+    layers = [layer for layer in build_tiny().detection_head.modules() if isinstance(layer, nn.Conv2d)]
+    assert len(layers) == 14
+    for layer in layers:
+        assert layer.weight.var().item() * layer.weight[0].numel() == pytest.approx(0.1, rel=0.2)
+
+
 def test_the_last_level_is_the_mean_of_the_first_shortcut() -> None:
     network = build_tiny()
     images = torch.rand(1, 3, 64, 96)

@@ -9,6 +9,7 @@ from torchvision.models.detection.anchor_utils import DefaultBoxGenerator
 from torchvision.models.detection.image_list import ImageList
 
 from perception.boxes import cxcywh_to_xyxy
+from perception.errors import ConfigError
 from perception.image import FrameGeometry
 from perception.interfaces import NetworkOutput
 from perception.networks.multibox import (
@@ -147,6 +148,22 @@ def test_blitznets_head_has_its_parameters() -> None:
         head = MultiBoxHead([512] * 7, 20, prior_shapes(prior_scales(7, **COARSE)))
     counts = [sum(each.numel() for each in layers.parameters()) for layers in (head.locate, head.classify)]
     assert counts == [774_312, 4_065_138]
+
+
+def test_first_predictions_are_weak() -> None:
+    torch.manual_seed(0)
+    head = MultiBoxHead([64] * 3, 20, prior_shapes(prior_scales(3, **ONE_STRIDE)))
+    head.initialize_predictions()
+    for layer in (*head.locate, *head.classify):
+        assert layer(torch.randn(8, 64, 8, 8))[..., 1:-1, 1:-1].var().item() == pytest.approx(0.1, rel=0.1)
+        assert isinstance(layer, torch.nn.Conv2d)
+        assert not layer.bias.any()
+
+
+def test_scales_that_do_not_grow_are_refused() -> None:
+    for levels, scales in ((2, (0.1, 0.2, 0.9)), (4, (0.0, 0.2, 0.9)), (4, (0.3, 0.2, 0.9)), (4, (0.1, 0.9, 0.9))):
+        with pytest.raises(ConfigError, match=f'got {levels} levels and {scales[0]}, {scales[1]}, {scales[2]}'):
+            prior_scales(levels, *scales)
 
 
 def test_scores_are_the_softmax_over_background_and_classes() -> None:

@@ -82,10 +82,8 @@ class BlitzNetConfig:
 
     def __post_init__(self) -> None:
         check_counts(self)
-        check_choices(
-            self,
-            {'finest_stride': tuple(ENCODER_LEVELS), 'fusion': FUSIONS, 'mask_resize': ('bilinear', 'nearest')},
-        )
+        strides = tuple(ENCODER_LEVELS)
+        check_choices(self, {'finest_stride': strides, 'fusion': FUSIONS, 'mask_resize': ('bilinear', 'nearest')})
         for key in ('down_width', 'width'):
             if getattr(self, key) % 4:
                 raise ConfigError(f'{key}: expected a multiple of 4, got {getattr(self, key)}.')
@@ -185,11 +183,9 @@ class BlitzNet(PerceptionNetwork):
         self.normalize = InputNormalization(input_spec.mean_rgb, input_spec.std_rgb)
         self.encoder = build_encoder(config.encoder, 32)
         self.divisor = self.encoder.divisor
-        widths = self.encoder.widths.levels(config.finest_stride)
-        self.bottleneck = residual_downscale(
-            widths[-1], config.down_width, blocks=config.down_blocks, units=config.down_units
-        )
-        self.decoder = Decoder([*widths, *[config.down_width] * config.down_blocks], config)
+        widths, blocks = self.encoder.widths.levels(config.finest_stride), config.down_blocks
+        self.bottleneck = residual_downscale(widths[-1], config.down_width, blocks=blocks, units=config.down_units)
+        self.decoder = Decoder([*widths, *[config.down_width] * blocks], config)
         self.mask_head = MaskHead(len(labels.segmentation), config)
         shapes = prior_shapes(prior_scales(config.levels, *config.scales))
         self.detection_head = MultiBoxHead([config.width] * config.levels, len(labels.detection), shapes)
