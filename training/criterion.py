@@ -10,7 +10,7 @@ Shape letters: B images in a batch, H W rows and columns of the input.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor
@@ -20,7 +20,13 @@ from perception.interfaces import UNLABELLED, NetworkOutput, PerceptionNetwork
 from training.checks import check_weights
 from training.data.sample import Sample, send
 from training.detection_loss import DetectionLossConfig, MultiBoxLossConfig, detection_loss_of
-from training.segmentation_loss import SegmentationLossConfig, segmentation_names, segmentation_terms
+from training.mask_truth import MaskTruths, mask_truths
+from training.segmentation_loss import (
+    SegmentationLossConfig,
+    agnostic_loss,
+    segmentation_names,
+    segmentation_terms,
+)
 
 Reduce = Callable[[Tensor], Tensor]
 """Returns the sum of a tensor over all processes."""
@@ -79,7 +85,7 @@ class Criterion:
         """Compute the losses.
 
         Args:
-            network: Says how objects are matched with its predictions.
+            network: Says how objects are matched with its predictions, and what its auxiliary masks learn.
             output: Of the network in training mode, for the images of the samples.
             samples: B samples of the network's input size; on the CPU, since a GPU would wait for what is read of them.
 
@@ -91,29 +97,29 @@ class Criterion:
         Raises:
             ShapeError: If a sample does not fit the output, or an annotation is none of the network's classes.
             PerceptionError: If the network was in evaluation mode.
-            ConfigError: If the weights do not fit the network's classes or auxiliary outputs.
+            ConfigError: If the weights do not fit the network's classes or auxiliary outputs, or a mask is to tell
+                objects from the background in a label space that does not say what they are made of.
         """
         _check_batch(samples, output)
         device = output.mask_logits.device
         config = self.config
         masked = [row for row, sample in enumerate(samples) if sample.mask is not None and output.mask_logits.shape[1]]
         boxed = [row for row, sample in enumerate(samples) if sample.boxes is not None and output.objectness.shape[1]]
-        target = _stack_masks(samples, masked, output)
-        pixels = int((target != UNLABELLED).sum())
+        truths = mask_truths(network, output, [samples[row] for row in masked], _stack_masks(samples, masked, output))
         layout = network.prediction_layout((output.mask_logits.shape[2], output.mask_logits.shape[3]))
         kind = detection_loss_of(layout)
-        local = send(torch.tensor([pixels, 0, 1]), device)
+        local = send(torch.tensor([1, 0, *truths.labelled_pixels()]), device)
         if boxed:
             detection = kind(layout, [samples[row] for row in boxed], getattr(config, kind.settings), device)
             local[1] = detection.count
         counts = self.reduce(local)
-        per_pixel, per_detection = counts[2] / counts[:2].clamp(min=1)
+        per_detection, *per_pixel = counts[0] / counts[1:].clamp(min=1)
 
-        names = (*segmentation_names(config.segmentation), *kind.names)
+        segmentation = _weigh_auxiliary(config.segmentation, network)
+        names = (*segmentation_names(segmentation, agnostic=bool(truths.agnostic)), *kind.names)
         terms = {name: torch.zeros((), device=device) for name in names}
         if masked:
-            outputs = (output.mask_logits, *output.auxiliary_mask_logits)
-            terms |= segmentation_terms(outputs, masked, target, config.segmentation, per_pixel=per_pixel)
+            terms |= _mask_terms(output, masked, truths, segmentation, torch.stack(per_pixel))
         if boxed:
             terms |= detection.terms(_detection_rows(output, boxed), per_detection)
         terms['total'] = config.w_seg * terms['segmentation'] + config.w_det * terms['detection']
@@ -128,10 +134,26 @@ def unlearned(losses: Mapping[str, Tensor], output: NetworkOutput) -> Tensor:
     """
     tensors: list[Tensor] = []
     if not losses['segmentation'].requires_grad:
-        tensors += [output.mask_logits, *output.auxiliary_mask_logits]
+        tensors += [output.mask_logits, *output.auxiliary_mask_logits, *output.agnostic_mask_logits]
     if not losses['detection'].requires_grad:
         tensors += [part for part in (output.objectness, output.class_logits, output.box_codes) if part is not None]
     return sum((tensor.float().sum() for tensor in tensors), start=losses['total'].new_zeros(()))
+
+
+def _weigh_auxiliary(config: SegmentationLossConfig, network: PerceptionNetwork) -> SegmentationLossConfig:
+    return config if config.auxiliary_weights else replace(config, auxiliary_weights=network.auxiliary_weights)
+
+
+def _mask_terms(
+    output: NetworkOutput, rows: list[int], truths: MaskTruths, config: SegmentationLossConfig, per_pixel: Tensor
+) -> dict[str, Tensor]:
+    outputs = (output.mask_logits, *output.auxiliary_mask_logits)
+    targets = (truths.main, *truths.auxiliary)
+    terms = segmentation_terms(outputs, rows, targets, config, per_pixel=per_pixel[: len(outputs)])
+    if output.agnostic_mask_logits:
+        term = agnostic_loss(output.agnostic_mask_logits, rows, truths.agnostic, per_pixel=per_pixel[len(outputs) :])
+        terms |= {'segmentation_agnostic': term, 'segmentation': terms['segmentation'] + config.agnostic_weight * term}
+    return terms
 
 
 def _rows(predictions: Tensor, rows: list[int]) -> Tensor:

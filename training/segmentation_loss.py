@@ -1,7 +1,7 @@
 """The loss of mask logits: cross entropy of all outputs, with weights for thin and rare classes.
 
-The published loss is the mean over all labelled pixels, with auxiliary outputs at 0.6 and 0.5 (AdapNet++'s code). Poles
-and signs are a few pixels in a hundred; class weights give them more say, and so does a term for the intersection over
+The published losses are means over all labelled pixels, auxiliary outputs weighted as their network says. Poles and
+signs are a few pixels in a hundred; class weights give them more say, and so does a term for the intersection over
 union of each class of an image (Rahman and Wang: "Optimizing intersection-over-union in deep neural networks for image
 segmentation", ISVC 2016). All of it is a sum over images, so that batches may be split over processes.
 
@@ -30,7 +30,8 @@ class SegmentationLossConfig:
     """Weights and options. The defaults are the published loss.
 
     Attributes:
-        auxiliary_weights: Of the auxiliary outputs, nearest to the output first.
+        auxiliary_weights: Of the auxiliary outputs, nearest to the output first; empty for the network's own.
+        agnostic_weight: Of each output of background against any object, where the network has them.
         class_weights: One for each class; empty for equal ones. ``balanced`` stands for weights from the training
             masks, which ``resolve_class_weights`` puts in its place.
         balance_power: Balanced weights are the class frequencies to minus this power.
@@ -38,7 +39,8 @@ class SegmentationLossConfig:
         iou_weight: Of one minus the mean soft IoU of the classes that an image has, beside the cross entropy.
     """
 
-    auxiliary_weights: tuple[float, ...] = (0.6, 0.5)
+    auxiliary_weights: tuple[float, ...] = ()
+    agnostic_weight: float = 1.0
     class_weights: tuple[float, ...] | Literal['balanced'] = ()
     balance_power: float = 0.5
     balance_limit: float = 10.0
@@ -50,22 +52,23 @@ class SegmentationLossConfig:
         if not isinstance(self.class_weights, str):
             check_weights('class_weights', *self.class_weights)
         check_weights('auxiliary_weights', *self.auxiliary_weights)
+        check_weights('agnostic_weight', self.agnostic_weight)
         check_weights('balance_power', self.balance_power)
         check_weights('iou_weight', self.iou_weight)
         if self.balance_limit < 1:
             raise ConfigError(f'balance_limit: expected a ratio of at least 1, got {self.balance_limit}.')
 
 
-def segmentation_names(config: SegmentationLossConfig) -> tuple[str, ...]:
-    """The terms that ``segmentation_terms`` may give."""
+def segmentation_names(config: SegmentationLossConfig, *, agnostic: bool = False) -> tuple[str, ...]:
+    """The terms that ``segmentation_terms`` may give and, where there is one, that of ``agnostic_loss``."""
     auxiliary = [f'segmentation_auxiliary{number}' for number in range(1, len(config.auxiliary_weights) + 1)]
-    return ('segmentation', 'segmentation_main', *auxiliary)
+    return ('segmentation', 'segmentation_main', *auxiliary, *(('segmentation_agnostic',) if agnostic else ()))
 
 
 def segmentation_terms(
     outputs: Sequence[Tensor],
     rows: Sequence[int],
-    target: Tensor,
+    targets: Sequence[Tensor],
     config: SegmentationLossConfig,
     *,
     per_pixel: Tensor,
@@ -76,9 +79,9 @@ def segmentation_terms(
         outputs: Logits (B, C, h, w): the main output, then the auxiliary ones, which may be fewer than their weights.
             Coarser ones are resized to the masks, bilinearly.
         rows: L, which images of the batch have a mask.
-        target: (L, H, W) uint8, class or 255; on the CPU, or where the outputs are.
+        targets: For each output (L, H, W) uint8, class or 255; on the CPU, or where the outputs are.
         config: Weights and options.
-        per_pixel: One over the number of labelled pixels in all images of the joint batch.
+        per_pixel: For each output, one over the number of its labelled pixels in all images of the joint batch.
 
     Returns:
         ``segmentation``, the weighted sum, and its parts: ``segmentation_main``, ``segmentation_auxiliary1`` ... A
@@ -97,15 +100,39 @@ def segmentation_terms(
             f'got {len(config.auxiliary_weights)} weights.'
         )
     weights = dict(zip(segmentation_names(config)[1:], (1.0, *config.auxiliary_weights), strict=False))
-    target = send(target, outputs[0].device)
-    class_weights = torch.tensor(config.class_weights or [1.0] * classes, dtype=_at_least_float32(outputs[0].dtype))
-    class_weights = send(class_weights, target.device)
-    truths = [_Truth.of(mask, class_weights) for mask in target]
-    terms = {
-        name: _LossSum.apply(logits, rows, truths, config.iou_weight) * per_pixel
-        for name, logits in zip(weights, outputs, strict=False)
-    }
+    sums = _loss_sums(outputs, rows, targets, config.class_weights or (1.0,) * classes, config.iou_weight)
+    terms = dict(zip(weights, sums * per_pixel, strict=False))
     return terms | {'segmentation': torch.stack([weights[name] * term for name, term in terms.items()]).sum()}
+
+
+def agnostic_loss(
+    outputs: Sequence[Tensor], rows: Sequence[int], targets: Sequence[Tensor], *, per_pixel: Tensor
+) -> Tensor:
+    """The sum over the outputs of background against any object; arguments as ``segmentation_terms`` takes them.
+
+    Both count alike, whatever the weights of the classes are.
+    """
+    return (_loss_sums(outputs, rows, targets, (1.0, 1.0)) * per_pixel).sum()
+
+
+def _loss_sums(
+    outputs: Sequence[Tensor],
+    rows: Sequence[int],
+    targets: Sequence[Tensor],
+    class_weights: Sequence[float],
+    iou_weight: float = 0.0,
+) -> Tensor:
+    """For each output the sum over its pixels and images (outputs,)."""
+    device = outputs[0].device
+    weights = send(torch.tensor(class_weights, dtype=_at_least_float32(outputs[0].dtype)), device)
+    # Mostly, all outputs learn one and the same mask.
+    distinct = {id(target): target for target in targets}
+    truths = {key: [_Truth.of(mask, weights) for mask in send(target, device)] for key, target in distinct.items()}
+    sums = [
+        _LossSum.apply(logits, rows, truths[id(target)], iou_weight)
+        for logits, target in zip(outputs, targets, strict=True)
+    ]
+    return torch.stack(sums)
 
 
 class _Truth(NamedTuple):

@@ -123,6 +123,8 @@ class NetworkOutput(NamedTuple):
     """(B, A, 4) raw regression outputs; training only. Losses use these, never an inverse of the decoding."""
     auxiliary_mask_logits: tuple[Tensor, ...] = ()
     """Each (B, C, h, w) at a stride of its own, nearest to the output first; training only. Losses resize them."""
+    agnostic_mask_logits: tuple[Tensor, ...] = ()
+    """Each (B, 2, h, w), background and any object, in the same order; training only. Losses resize them."""
 
 
 class PredictionLayout(Protocol):
@@ -149,10 +151,12 @@ class PerceptionNetwork(nn.Module):
         suppression: How its candidates become objects, unless a user says otherwise.
         encoder, decoder, mask_head, detection_head: The parts that phases train and parameter tables list.
         bottleneck: Where there is one, the part between encoder and decoder, of both tasks.
+        auxiliary_weights: Of its auxiliary mask logits in the loss, as published.
     """
 
     name: str
     family: str = ''
+    auxiliary_weights: tuple[float, ...] = ()
     config: Any
     labels: LabelSpace
     input_spec: InputSpec
@@ -171,6 +175,13 @@ class PerceptionNetwork(nn.Module):
     def prediction_layout(self, image_hw: tuple[int, int]) -> PredictionLayout:
         """What the predictions for input images of this height and width are matched with in training."""
         raise NotImplementedError
+
+    def auxiliary_objects(self, boxes_xyxy: Tensor, image_hw: tuple[int, int]) -> Tensor | None:
+        """Which objects (N, 4) each auxiliary mask learns, and the class-agnostic one beside it: (N, masks) bool.
+
+        None, as here: every mask learns all objects, whether they have boxes or not.
+        """
+        return None
 
 
 class Backend(Protocol):

@@ -103,6 +103,19 @@ def test_squares_stay_squares_in_a_wide_image() -> None:
     assert priors[-1].tolist()[:2] == [200, 50]
 
 
+def test_an_object_belongs_to_the_levels_whose_priors_are_of_its_size() -> None:
+    layout = blitznet_layout(300, 8, 6, ONE_STRIDE)
+    squares = torch.tensor([[side, side] for side in (30.0, 36.0, 60.0, 290.0, 5.0, 600.0)])
+    tall, needle = torch.tensor([[34.6, 104.0]]), torch.tensor([[4.0, 400.0]])
+    found = layout.levels_of(torch.cat((squares, tall, needle)), iou=0.5)
+    levels = [row.nonzero().flatten().tolist() for row in found]
+    assert levels[:4] == [[0], [0], [0, 1], [4, 5]]
+    assert levels[4:6] == [[0], [5]], 'what is smaller or larger than all priors belongs to the nearest'
+    assert levels[6] == [1], 'a prior of a third of the height has the area of the square'
+    assert len(levels[7]) == 1
+    assert layout.levels_of(torch.zeros(0, 2), iou=0.5).shape == (0, 6)
+
+
 def head_and_levels(image_hw: tuple[int, int] = (64, 96)) -> tuple[MultiBoxHead, list[Tensor], tuple[int, int]]:
     torch.manual_seed(0)
     sizes = level_sizes(image_hw, stride=8, levels=4, pooled=True)

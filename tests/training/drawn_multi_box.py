@@ -29,6 +29,7 @@ class DrawnMultiBox(PerceptionNetwork):
 
     divisor = 8
     class_activation = 'softmax'
+    auxiliary_weights = (0.6, 0.5)
 
     def __init__(self, *, name: str, config: DrawnMultiBoxConfig, labels: LabelSpace, input_spec: InputSpec) -> None:
         super().__init__()

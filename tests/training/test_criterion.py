@@ -63,7 +63,8 @@ def test_terms_and_total(network: PerceptionNetwork) -> None:
     samples = [draw_scene(), draw_scene(5)]
     terms = Criterion()(network, leaf_output(network, samples), samples)
     names = detection_loss_of(network.prediction_layout(IMAGE_HW)).names
-    assert set(terms) == {*segmentation_names(SegmentationLossConfig()), *names, 'total'}
+    segmentation = SegmentationLossConfig(auxiliary_weights=network.auxiliary_weights)
+    assert set(terms) == {*segmentation_names(segmentation), *names, 'total'}
     assert all(term.shape == () and term > 0 for term in terms.values())
     parts = [terms[f'segmentation_{name}'] for name in ('main', 'auxiliary1', 'auxiliary2')]
     torch.testing.assert_close(terms['segmentation'], parts[0] + 0.6 * parts[1] + 0.5 * parts[2])

@@ -1,6 +1,7 @@
 """The mask loss against plain loops and PyTorch, and its weights for thin and rare classes."""
 
 import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -16,6 +17,7 @@ from training.segmentation_loss import (
 )
 
 CLASSES = 4
+PUBLISHED = SegmentationLossConfig(auxiliary_weights=(0.6, 0.5))
 
 
 def draw(images: int = 2, outputs: int = 3) -> tuple[list[Tensor], Tensor]:
@@ -42,14 +44,14 @@ def pixel_losses(logits: Tensor, target: Tensor, weights: tuple[float, ...] = (1
 
 
 def compute(outputs: list[Tensor], target: Tensor, config: SegmentationLossConfig) -> dict[str, Tensor]:
-    pixels = (target != 255).sum()
-    return segmentation_terms(outputs, range(len(target)), target, config, per_pixel=1 / pixels.double())
+    per_pixel = (1 / (target != 255).sum().double()).expand(len(outputs))
+    return segmentation_terms(outputs, range(len(target)), [target] * len(outputs), config, per_pixel=per_pixel)
 
 
 def test_published_loss_is_the_pixel_mean_of_three_outputs() -> None:
     outputs, target = draw()
-    terms = compute(outputs, target, SegmentationLossConfig())
-    assert tuple(sorted(terms)) == tuple(sorted(segmentation_names(SegmentationLossConfig())))
+    terms = compute(outputs, target, PUBLISHED)
+    assert tuple(sorted(terms)) == tuple(sorted(segmentation_names(PUBLISHED)))
     assert all(term.shape == () for term in terms.values())
     means = [sum(map(sum, losses)) / sum(map(len, losses)) for losses in (pixel_losses(o, target) for o in outputs)]
     assert terms['segmentation_main'].item() == pytest.approx(means[0])
@@ -113,7 +115,7 @@ def test_class_weights_multiply_pixels_and_leave_the_divisor() -> None:
 def test_a_mask_without_labels_gives_zero_and_finite_gradients() -> None:
     logits = torch.randn(1, CLASSES, 4, 4, requires_grad=True)
     target = torch.full((1, 4, 4), 255, dtype=torch.uint8)
-    terms = segmentation_terms([logits], [0], target, SegmentationLossConfig(), per_pixel=torch.tensor(1.0))
+    terms = segmentation_terms([logits], [0], [target], SegmentationLossConfig(), per_pixel=torch.ones(1))
     terms['segmentation'].backward()
     assert terms['segmentation'] == 0
     assert logits.grad is not None
@@ -138,13 +140,13 @@ def test_loss_and_gradient_are_those_of_pytorch(
     torch.manual_seed(0)
     target = torch.randint(0, CLASSES, (2, 8, 12), dtype=torch.uint8)
     target[1, 3:5] = 255
-    config, rows = SegmentationLossConfig(class_weights=(0.5, 2.0, 1.0, 3.0)), [0, 2]
+    config, rows = replace(PUBLISHED, class_weights=(0.5, 2.0, 1.0, 3.0)), [0, 2]
     outputs = [
         torch.randn(3, CLASSES, *hw).to(dtype, memory_format=memory_format).requires_grad_()
         for hw in ((8, 12), (4, 6), (1, 2))
     ]
-    one = torch.ones((), dtype=dtype)
-    found = segmentation_terms(outputs, rows, target, config, per_pixel=one / 3)
+    third = torch.ones((), dtype=dtype).div(3).expand(3)
+    found = segmentation_terms(outputs, rows, [target] * 3, config, per_pixel=third)
     found['segmentation'].backward()
     gradients = [output.grad for output in outputs]
 
@@ -170,7 +172,7 @@ def test_loss_and_gradient_are_those_of_pytorch(
 def test_the_logits_are_left_as_they_are() -> None:
     outputs, target = draw()
     before = [output.clone() for output in outputs]
-    compute(outputs, target, SegmentationLossConfig())
+    compute(outputs, target, PUBLISHED)
     for output, copy in zip(outputs, before, strict=True):
         torch.testing.assert_close(output, copy, rtol=0, atol=0)
 

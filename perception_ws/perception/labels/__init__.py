@@ -9,6 +9,7 @@ A label space is a YAML file; those that are built in lie beside this one. A cla
       - {name: crate, color: [255, 190, 0], areas: [ground]}     areas that such an object is made of
 """
 
+from perception.labels.areas import object_areas
 from perception.labels.comparison import check_same_classes, describe
 from perception.labels.files import BUILT_IN, load_label_space, parse_label_space
 
@@ -19,6 +20,7 @@ __all__ = [
     'check_same_classes',
     'describe',
     'load_label_space',
+    'object_areas',
     'parse_label_space',
 ]
 

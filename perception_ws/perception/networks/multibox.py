@@ -20,8 +20,9 @@ from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
-from perception.boxes import SSD_VARIANCES, decode_ssd
+from perception.boxes import SSD_VARIANCES, decode_ssd, pairwise_size_iou
 from perception.errors import ConfigError
 from perception.interfaces import Suppression
 from perception.networks.anchors import grid_cells
@@ -133,6 +134,21 @@ class PriorLayout:
         """
         levels = zip(self.levels_hw, self.shapes, strict=True)
         return torch.cat([self._level_priors(level_hw, shapes, device) for level_hw, shapes in levels])
+
+    def levels_of(self, sizes_wh: Tensor, *, iou: float) -> Tensor:
+        """Which levels have priors for objects of some sizes, wherever these lie.
+
+        Args:
+            sizes_wh: (N, 2) in input pixels.
+            iou: A level has them where a prior of it and the object overlap so far, put on one centre.
+
+        Returns:
+            (N, L) bool, of which the level with the largest overlap is always one.
+        """
+        unit = math.sqrt(self.image_hw[0] * self.image_hw[1])
+        own = [pairwise_size_iou(sizes_wh, unit * sizes_wh.new_tensor(shapes)) for shapes in self.shapes]  # L of (N, P)
+        overlaps = torch.stack([overlap.amax(dim=1) for overlap in own], dim=1)
+        return (overlaps >= iou) | F.one_hot(overlaps.argmax(dim=1), len(own)).bool()
 
     def _level_priors(self, level_hw: tuple[int, int], shapes: Shapes, device: torch.device | None) -> Tensor:
         (height, width), (rows, columns) = self.image_hw, level_hw

@@ -11,6 +11,7 @@ import cv2
 import numpy as np
 
 from perception.interfaces import LabelSpace, SceneResult
+from perception.labels import object_areas
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,12 +50,7 @@ class AgreementMeter:
 
     def __init__(self, labels: LabelSpace, score_threshold: float) -> None:
         self.labels, self.score_threshold = labels, score_threshold
-        names = [label.name for label in labels.segmentation]
-        self._is_area = np.zeros((len(labels.detection), 256), bool)  # (K, mask value)
-        for row, label in enumerate(labels.detection):
-            for area in label.areas or (label.name,):
-                if area in names:
-                    self._is_area[row, names.index(area)] = True
+        self._is_area = object_areas(labels)  # (K, mask value)
 
     def measure(self, result: SceneResult) -> FrameAgreement:
         """Measure one image."""

@@ -32,6 +32,7 @@ class InterdependentNetwork(PerceptionNetwork):
     """
 
     family = 'interdependent'
+    auxiliary_weights = (0.6, 0.5)  # AdapNet++'s code
     divisor = 16
     class_activation = 'sigmoid'
     config: InterdependentConfig

@@ -1,0 +1,315 @@
+"""PairNet and TripleNet: every level of a decoder finds objects and parses the scene, and the two help each other.
+
+Cao, Pang and Li: "Triply supervised decoder networks for joint detection and semantic segmentation". PairNet detects
+and classifies pixels at each level. TripleNet adds, each a switch of the configuration: masks out of all levels, fused
+(MFS); mask logits that the detector of their level reads (IC); background against any object, in training (CAS);
+attention in the fusion of decoder and encoder (ASF). Choices: docs/decisions.md#pairnet-and-triplenet.
+
+Shape letters: B images in a batch, A predictions per image, K detection classes, C segmentation classes, H W rows and
+columns of the input, h w of a level. Levels are at strides 8 to 256, finest first.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+from perception.boxes import xyxy_to_cxcywh
+from perception.errors import ConfigError
+from perception.interfaces import InputSpec, LabelSpace, NetworkOutput, PerceptionNetwork
+from perception.networks.configuration import check_choices, check_counts
+from perception.networks.downscale import residual_downscale
+from perception.networks.encoders import Encoder, EncoderFeatures, EncoderWidths, build_encoder
+from perception.networks.layers import (
+    InputNormalization,
+    bottleneck,
+    check_images,
+    conv_norm,
+    initialize_he,
+    resize_to,
+    stack_levels,
+)
+from perception.networks.multibox import MultiBoxHead, PriorLayout, level_sizes, prior_scales, prior_shapes
+from perception.networks.predictions import Predictions, assemble_output
+
+FINEST_STRIDE, LEVELS, DOWNSCALE_BLOCKS = 8, 6, 3
+AGNOSTIC_CLASSES = 2
+"""Background and any object."""
+MATCH_IOU = 0.5
+"""Overlap in size from which the priors of a level match an object; that of training."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class TripleNetConfig:
+    """Widths and switches; the defaults are the published TripleNet with ResNet-50. Widths are channels.
+
+    Attributes:
+        encoder: A name of the encoders that have a map at stride 32.
+        down_width: Of the three blocks beyond the encoder; a quarter of it inside.
+        level_width, fusion_mid_width: Of the decoder's levels, and inside of the units that fuse them.
+        attention: ASF: what the decoder has weighs the channels of the encoder's map before the two are fused.
+        attention_reduction: How many times narrower it is inside.
+        mask_levels: Which levels parse the scene: ``all``, or ``finest`` for the ablation.
+        fused_masks: MFS: masks are made out of all levels in place of the finest.
+        fused_width: Of each level therein.
+        inner_connected: IC: the detector of a level reads its mask logits, too.
+        inner_widths: Of the two convolutions in between.
+        class_agnostic: CAS: in training, each level also tells background from any object.
+        scale_specific: TripleNet-SS: in training, the masks of a level learn only objects that its priors match.
+        detector_width: Of the convolution in front of the predictions.
+        scales: Sides of the square priors at the first, second and last level, in roots of the image's area.
+    """
+
+    encoder: str = 'resnet50'
+    down_width: int = 2048
+    level_width: int = 512
+    fusion_mid_width: int = 128
+    attention: bool = True
+    attention_reduction: int = 16
+    mask_levels: Literal['all', 'finest'] = 'all'
+    fused_masks: bool = True
+    fused_width: int = 64
+    inner_connected: bool = True
+    inner_widths: tuple[int, ...] = (48, 128)
+    class_agnostic: bool = True
+    scale_specific: bool = False
+    detector_width: int = 256
+    scales: tuple[float, ...] = (0.1, 0.2, 0.95)
+
+    def __post_init__(self) -> None:
+        check_counts(self)
+        check_choices(self, {'mask_levels': ('all', 'finest')})
+        if len(self.scales) != 3 or not self.inner_widths:
+            raise ConfigError(
+                f'scales: expected three, inner_widths: expected one or more; got {self.scales}, {self.inner_widths}.'
+            )
+        if self.mask_levels == 'finest' and (self.inner_connected or self.class_agnostic or self.fused_masks):
+            raise ConfigError(
+                'mask_levels: inner_connected, class_agnostic and fused_masks are of all levels; switch them off with '
+                'the finest alone.'
+            )
+        if self.scale_specific and not self.fused_masks:
+            raise ConfigError(
+                'scale_specific: needs fused_masks, which then learn all objects; the finest level would not.'
+            )
+
+
+def without_modules(config: TripleNetConfig) -> TripleNetConfig:
+    """PairNet: TripleNet without its four modules."""
+    return replace(config, fused_masks=False, inner_connected=False, class_agnostic=False, attention=False)
+
+
+TRIPLENET = TripleNetConfig()
+PAIRNET = without_modules(TRIPLENET)
+
+# For CPUs and road scenes: 3.0 of its parameters are EfficientNet-Lite0's. Objects there are smaller than the pictures
+# of the paper have them, so are the priors.
+TRIPLENET_SMALL = TripleNetConfig(
+    encoder='tf_efficientnet_lite0',
+    down_width=128,
+    level_width=64,
+    fusion_mid_width=32,
+    fused_width=32,
+    inner_widths=(16, 32),
+    detector_width=64,
+    scales=(0.03, 0.08, 0.7),
+)
+PAIRNET_SMALL = without_modules(TRIPLENET_SMALL)
+
+
+class SkipFusion(nn.Module):
+    """A level out of the coarser one and the encoder's map of its size.
+
+    Args:
+        skip_width: Channels of the encoder's map.
+        config: Whether with attention, and the widths.
+    """
+
+    def __init__(self, skip_width: int, config: TripleNetConfig) -> None:
+        super().__init__()
+        width = config.level_width
+        self.attention = config.attention
+        if config.attention:
+            self.project = conv_norm(skip_width, width, 1, activation=nn.ReLU(True))
+            self.excite = _excitation(width, max(width // config.attention_reduction, 1))
+            skip_width = width
+        self.shortcut = conv_norm(width + skip_width, width, 1)
+        self.residual = bottleneck(width + skip_width, config.fusion_mid_width, width)
+        self.activation = nn.ReLU(True)
+
+    def forward(self, coarser: Tensor, skip: Tensor) -> Tensor:
+        """(B, 512, h / 2, w / 2), sides rounded up, and (B, D, h, w) -> (B, 512, h, w); width as published."""
+        upsampled = resize_to(coarser, skip.shape[2:])
+        if self.attention:
+            skip = self.project(skip) * self.excite(upsampled)
+        x = torch.cat((upsampled, skip), dim=1)
+        return self.activation(self.shortcut(x) + self.residual(x))
+
+
+def _excitation(width: int, mid_width: int) -> nn.Sequential:
+    """A weight in 0..1 for each channel of a map, (B, width, h, w) -> (B, width, 1, 1); Hu et al.: SENet."""
+    return nn.Sequential(
+        nn.AdaptiveAvgPool2d(1),
+        nn.Conv2d(width, mid_width, 1),
+        nn.ReLU(True),
+        nn.Conv2d(mid_width, width, 1),
+        nn.Sigmoid(),
+    )
+
+
+class Decoder(nn.Module):
+    """Blocks beyond the encoder, and back: what both tasks read at every level."""
+
+    def __init__(self, encoder: EncoderWidths, config: TripleNetConfig) -> None:
+        super().__init__()
+        widths = encoder.levels(FINEST_STRIDE)
+        self.downscale = residual_downscale(widths[-1], config.down_width, blocks=DOWNSCALE_BLOCKS)
+        self.top = conv_norm(config.down_width, config.level_width, 1, activation=nn.ReLU(True))
+        # Finest first, as its maps; the coarsest level has nothing to fuse.
+        skips = [*widths, *[config.down_width] * (DOWNSCALE_BLOCKS - 1)]
+        self.fuse = nn.ModuleList(SkipFusion(width, config) for width in skips)
+
+    def forward(self, features: EncoderFeatures) -> list[Tensor]:
+        """Levels (B, 512, h, w) at strides 8 to 256, finest first; width as published."""
+        maps = features.levels(FINEST_STRIDE)
+        *skips, coarsest = [*maps, *self.downscale(maps[-1])]
+        levels = [self.top(coarsest)]
+        for fuse, skip in zip(reversed(self.fuse), reversed(skips), strict=True):
+            levels.insert(0, fuse(levels[0], skip))
+        return levels
+
+
+class MaskHead(nn.Module):
+    """Mask logits of the levels, of all levels fused, and of background against any object."""
+
+    def __init__(self, classes: int, config: TripleNetConfig) -> None:
+        super().__init__()
+        width, fused = config.level_width, config.fused_width
+        self.fused_masks = config.fused_masks
+        self.parse = nn.ModuleList(
+            nn.Conv2d(width, classes, 3, padding=1) for _ in range(LEVELS if config.mask_levels == 'all' else 1)
+        )
+        if config.class_agnostic:
+            self.separate = nn.ModuleList(nn.Conv2d(width, AGNOSTIC_CLASSES, 3, padding=1) for _ in range(LEVELS))
+        if config.fused_masks:
+            self.narrow = nn.ModuleList(conv_norm(width, fused, 3, activation=nn.ReLU(True)) for _ in range(LEVELS))
+            self.parse_fused = nn.Conv2d(LEVELS * fused, classes, 3, padding=1)
+
+    def forward(self, levels: Sequence[Tensor], level_logits: Sequence[Tensor], image_hw: tuple[int, int]) -> Tensor:
+        """The masks (B, C, H, W) that the network reports."""
+        if not self.fused_masks:
+            return resize_to(level_logits[0], image_hw)
+        narrow = [layer(x) for layer, x in zip(self.narrow, levels, strict=True)]
+        return resize_to(self.parse_fused(stack_levels(narrow)), image_hw)
+
+
+class DetectionHead(nn.Module):
+    """For each level a convolution, and predictions from it; with the inner connection it reads mask logits, too."""
+
+    def __init__(self, mask_classes: int, classes: int, config: TripleNetConfig) -> None:
+        super().__init__()
+        in_width, width = config.level_width, config.detector_width
+        self.inner_connected = config.inner_connected
+        if config.inner_connected:
+            self.connect = nn.ModuleList(_convolutions(mask_classes, config.inner_widths) for _ in range(LEVELS))
+            in_width += config.inner_widths[-1]
+        self.prepare = nn.ModuleList(_convolutions(in_width, (width,)) for _ in range(LEVELS))
+        smallest, least, largest = config.scales
+        shapes = prior_shapes(prior_scales(LEVELS, smallest=smallest, least=least, largest=largest))
+        self.predict = MultiBoxHead([width] * LEVELS, classes, shapes, kernel=1)
+
+    def forward(
+        self, levels: Sequence[Tensor], level_logits: Sequence[Tensor], image_hw: tuple[int, int]
+    ) -> Predictions:
+        """Levels (B, 512, h, w), width as published; their logits (B, C, h, w) are read with the connection only."""
+        if self.inner_connected:
+            joined = zip(levels, self.connect, level_logits, strict=True)
+            levels = [torch.cat((x, connect(logits)), dim=1) for x, connect, logits in joined]
+        return self.predict([layer(x) for layer, x in zip(self.prepare, levels, strict=True)], image_hw)
+
+
+def _convolutions(in_width: int, widths: Sequence[int]) -> nn.Sequential:
+    pairs = zip((in_width, *widths), widths, strict=False)
+    return nn.Sequential(*(conv_norm(before, after, 3, activation=nn.ReLU(True)) for before, after in pairs))
+
+
+class TripleNet(PerceptionNetwork):
+    """TripleNet or, without its four modules, PairNet."""
+
+    family = 'triplenet'
+    class_activation = 'softmax'
+    config: TripleNetConfig
+    encoder: Encoder
+    decoder: Decoder
+    mask_head: MaskHead
+    detection_head: DetectionHead
+
+    def __init__(self, *, name: str, config: TripleNetConfig, labels: LabelSpace, input_spec: InputSpec) -> None:
+        super().__init__()
+        self.name, self.config, self.labels, self.input_spec = name, config, labels, input_spec
+        self.normalize = InputNormalization(input_spec.mean_rgb, input_spec.std_rgb)
+        self.encoder = build_encoder(config.encoder, 32)
+        self.decoder = Decoder(self.encoder.widths, config)
+        self.mask_head = MaskHead(len(labels.segmentation), config)
+        self.detection_head = DetectionHead(len(labels.segmentation), len(labels.detection), config)
+        self.divisor = self.encoder.divisor
+        # The finest level is the output itself where none is fused.
+        auxiliary = len(self.mask_head.parse) - (0 if config.fused_masks else 1)
+        self.auxiliary_weights = (1.0,) * auxiliary
+        initialize_he(self)
+
+    def prediction_layout(self, image_hw: tuple[int, int]) -> PriorLayout:
+        """Prior boxes of all levels for input images of this height and width."""
+        return self.detection_head.predict.layout(image_hw, level_sizes(image_hw, stride=FINEST_STRIDE, levels=LEVELS))
+
+    def auxiliary_objects(self, boxes_xyxy: Tensor, image_hw: tuple[int, int]) -> Tensor | None:
+        """In TripleNet-SS, which objects (N, 4) the priors of each level match: (N, 6) bool; else None."""
+        if not self.config.scale_specific:
+            return None
+        sizes_wh = xyxy_to_cxcywh(boxes_xyxy)[:, 2:]
+        return self.prediction_layout(image_hw).levels_of(sizes_wh, iou=MATCH_IOU)
+
+    def forward(self, images: Tensor, *, segment: bool = True, detect: bool = True) -> NetworkOutput:
+        """Run the network.
+
+        Args:
+            images: (B, 3, H, W) RGB, uint8 or float in 0..255.
+            segment: If False, what only masks need is skipped and C is 0 in the output.
+            detect: If False, the detector is skipped and A is 0 in the output.
+
+        Returns:
+            Boxes (B, A, 4), objectness (B, A), class logits (B, A, K), mask logits (B, C, H, W); in training also box
+            codes (B, A, 4), the mask logits (B, C, h, w) of each level that is not the output itself, and, with
+            class_agnostic, those of background and any object (B, 2, h, w) of each level.
+
+        Raises:
+            ShapeError: If images is not (B, 3, H, W) or a side is not a multiple of the divisor.
+        """
+        check_images(images, self.divisor)
+        image_hw, head = (images.shape[2], images.shape[3]), self.mask_head
+        levels = self.decoder(self.encoder(self.normalize(images)))
+        parsed = self._parsed_levels(segment=segment, detect=detect)
+        logits = [parse(x) for parse, x in zip(head.parse[:parsed], levels, strict=False)]
+        supervised = segment and self.training
+        output = assemble_output(
+            self,
+            levels[0],
+            image_hw,
+            self.detection_head(levels, logits, image_hw) if detect else None,
+            head(levels, logits, image_hw) if segment else None,
+            tuple(logits[0 if self.config.fused_masks else 1 :]) if supervised else (),
+        )
+        if not (supervised and self.config.class_agnostic):
+            return output
+        agnostic = tuple(separate(x) for separate, x in zip(head.separate, levels, strict=True))
+        return output._replace(agnostic_mask_logits=agnostic)
+
+    def _parsed_levels(self, *, segment: bool, detect: bool) -> int:
+        """How many levels, from the finest on, somebody reads the mask logits of."""
+        if (segment and self.training) or (detect and self.config.inner_connected):
+            return len(self.mask_head.parse)
+        return 1 if segment and not self.config.fused_masks else 0
