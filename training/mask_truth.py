@@ -106,4 +106,5 @@ def _leave_out_others(mask: np.ndarray, sample: Sample, learned: Tensor, areas: 
         for (left, top, right, bottom), label in zip(corners.tolist(), sample.labels[learned].tolist(), strict=True):
             inside = np.s_[top:bottom, left:right]
             covered[inside] |= areas[label][mask[inside]]
-    mask[areas.any(axis=0)[mask] & ~covered] = UNLABELLED
+    is_object = np.asarray(areas.any(axis=0))  # (256,)
+    mask[is_object[mask] & ~covered] = UNLABELLED

@@ -19,6 +19,7 @@ from perception.networks.interdependent import (
 )
 from perception.networks.ivanet import IVANET512, IVANET_SMALL, IvaNet, IvaNetConfig
 from perception.networks.layers import check_divisible
+from perception.networks.triplenet import PAIRNET, PAIRNET_SMALL, TRIPLENET, TRIPLENET_SMALL, TripleNet
 
 __all__ = [
     'NETWORKS',
@@ -63,6 +64,16 @@ NETWORKS: dict[str, NetworkEntry] = {
     'ivanet300': NetworkEntry(network=IvaNet, config=IvaNetConfig(), input_spec=InputSpec(image_hw=(300, 300))),
     'ivanet512': NetworkEntry(network=IvaNet, config=IVANET512, input_spec=InputSpec(image_hw=(512, 512))),
     'ivanet300_small': NetworkEntry(network=IvaNet, config=IVANET_SMALL, input_spec=InputSpec(image_hw=(320, 416))),
+    'pairnet300': NetworkEntry(network=TripleNet, config=PAIRNET, input_spec=InputSpec(image_hw=(300, 300))),
+    'pairnet512': NetworkEntry(network=TripleNet, config=PAIRNET, input_spec=InputSpec(image_hw=(512, 512))),
+    'pairnet300_small': NetworkEntry(
+        network=TripleNet, config=PAIRNET_SMALL, input_spec=InputSpec(image_hw=(320, 416))
+    ),
+    'triplenet300': NetworkEntry(network=TripleNet, config=TRIPLENET, input_spec=InputSpec(image_hw=(300, 300))),
+    'triplenet512': NetworkEntry(network=TripleNet, config=TRIPLENET, input_spec=InputSpec(image_hw=(512, 512))),
+    'triplenet300_small': NetworkEntry(
+        network=TripleNet, config=TRIPLENET_SMALL, input_spec=InputSpec(image_hw=(320, 416))
+    ),
 }
 
 

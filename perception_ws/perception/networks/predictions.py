@@ -40,6 +40,7 @@ def assemble_output(
     predictions: Predictions | None,
     mask_logits: Tensor | None,
     auxiliary_mask_logits: tuple[Tensor, ...] = (),
+    agnostic_mask_logits: tuple[Tensor, ...] = (),
 ) -> NetworkOutput:
     """The output of a network, with nothing in the places of a task that was switched off.
 
@@ -49,7 +50,7 @@ def assemble_output(
         image_hw: Height and width of the input.
         predictions: None where detection is off.
         mask_logits: (B, C, H, W); None where segmentation is off.
-        auxiliary_mask_logits: Of training, nearest to the output first.
+        auxiliary_mask_logits, agnostic_mask_logits: Of training, nearest to the output first.
     """
     if predictions is None:
         predictions = no_predictions(features, len(network.labels.detection))
@@ -60,4 +61,5 @@ def assemble_output(
         mask_logits=features.new_zeros(features.shape[0], 0, *image_hw) if mask_logits is None else mask_logits,
         box_codes=predictions.box_codes if network.training else None,
         auxiliary_mask_logits=auxiliary_mask_logits,
+        agnostic_mask_logits=agnostic_mask_logits,
     )

@@ -22,8 +22,8 @@ from perception.boxes import xyxy_to_cxcywh
 from perception.errors import ConfigError
 from perception.interfaces import InputSpec, LabelSpace, NetworkOutput, PerceptionNetwork
 from perception.networks.configuration import check_choices, check_counts
-from perception.networks.downscale import residual_downscale
-from perception.networks.encoders import Encoder, EncoderFeatures, EncoderWidths, build_encoder
+from perception.networks.downscale import Downscale, residual_downscale
+from perception.networks.encoders import Encoder, build_encoder
 from perception.networks.layers import (
     InputNormalization,
     bottleneck,
@@ -33,10 +33,17 @@ from perception.networks.layers import (
     resize_to,
     stack_levels,
 )
-from perception.networks.multibox import MultiBoxHead, PriorLayout, level_sizes, prior_scales, prior_shapes
+from perception.networks.multibox import (
+    SSD_SUPPRESSION,
+    MultiBoxHead,
+    PriorLayout,
+    level_sizes,
+    prior_scales,
+    prior_shapes,
+)
 from perception.networks.predictions import Predictions, assemble_output
 
-FINEST_STRIDE, LEVELS, DOWNSCALE_BLOCKS = 8, 6, 3
+FINEST_STRIDE, LEVELS, DOWN_BLOCKS = 8, 6, 3
 AGNOSTIC_CLASSES = 2
 """Background and any object."""
 MATCH_IOU = 0.5
@@ -49,13 +56,13 @@ class TripleNetConfig:
 
     Attributes:
         encoder: A name of the encoders that have a map at stride 32.
-        down_width: Of the three blocks beyond the encoder; a quarter of it inside.
-        level_width, fusion_mid_width: Of the decoder's levels, and inside of the units that fuse them.
+        down_units: Of each of the three blocks beyond the encoder.
+        down_width, width: Of these blocks, and of the decoder's levels; a quarter of it inside a unit.
         attention: ASF: what the decoder has weighs the channels of the encoder's map before the two are fused.
         attention_reduction: How many times narrower it is inside.
         mask_levels: Which levels parse the scene: ``all``, or ``finest`` for the ablation.
         fused_masks: MFS: masks are made out of all levels in place of the finest.
-        fused_width: Of each level therein.
+        mask_width: Of each level therein.
         inner_connected: IC: the detector of a level reads its mask logits, too.
         inner_widths: Of the two convolutions in between.
         class_agnostic: CAS: in training, each level also tells background from any object.
@@ -65,14 +72,14 @@ class TripleNetConfig:
     """
 
     encoder: str = 'resnet50'
+    down_units: int = 2
     down_width: int = 2048
-    level_width: int = 512
-    fusion_mid_width: int = 128
+    width: int = 512
     attention: bool = True
     attention_reduction: int = 16
     mask_levels: Literal['all', 'finest'] = 'all'
     fused_masks: bool = True
-    fused_width: int = 64
+    mask_width: int = 64
     inner_connected: bool = True
     inner_widths: tuple[int, ...] = (48, 128)
     class_agnostic: bool = True
@@ -83,10 +90,14 @@ class TripleNetConfig:
     def __post_init__(self) -> None:
         check_counts(self)
         check_choices(self, {'mask_levels': ('all', 'finest')})
+        for key in ('down_width', 'width'):
+            if getattr(self, key) % 4:
+                raise ConfigError(f'{key}: expected a multiple of 4, got {getattr(self, key)}.')
         if len(self.scales) != 3 or not self.inner_widths:
             raise ConfigError(
                 f'scales: expected three, inner_widths: expected one or more; got {self.scales}, {self.inner_widths}.'
             )
+        prior_scales(LEVELS, *self.scales)
         if self.mask_levels == 'finest' and (self.inner_connected or self.class_agnostic or self.fused_masks):
             raise ConfigError(
                 'mask_levels: inner_connected, class_agnostic and fused_masks are of all levels; switch them off with '
@@ -110,13 +121,13 @@ PAIRNET = without_modules(TRIPLENET)
 # of the paper have them, so are the priors.
 TRIPLENET_SMALL = TripleNetConfig(
     encoder='tf_efficientnet_lite0',
+    down_units=1,
     down_width=128,
-    level_width=64,
-    fusion_mid_width=32,
-    fused_width=32,
+    width=80,
+    mask_width=32,
     inner_widths=(16, 32),
     detector_width=64,
-    scales=(0.03, 0.08, 0.7),
+    scales=(0.03, 0.08, 0.95),
 )
 PAIRNET_SMALL = without_modules(TRIPLENET_SMALL)
 
@@ -131,14 +142,14 @@ class SkipFusion(nn.Module):
 
     def __init__(self, skip_width: int, config: TripleNetConfig) -> None:
         super().__init__()
-        width = config.level_width
+        width = config.width
         self.attention = config.attention
         if config.attention:
             self.project = conv_norm(skip_width, width, 1, activation=nn.ReLU(True))
             self.excite = _excitation(width, max(width // config.attention_reduction, 1))
             skip_width = width
         self.shortcut = conv_norm(width + skip_width, width, 1)
-        self.residual = bottleneck(width + skip_width, config.fusion_mid_width, width)
+        self.residual = bottleneck(width + skip_width, width // 4, width)
         self.activation = nn.ReLU(True)
 
     def forward(self, coarser: Tensor, skip: Tensor) -> Tensor:
@@ -162,25 +173,19 @@ def _excitation(width: int, mid_width: int) -> nn.Sequential:
 
 
 class Decoder(nn.Module):
-    """Blocks beyond the encoder, and back: what both tasks read at every level."""
+    """The way up: what both tasks read at every level."""
 
-    def __init__(self, encoder: EncoderWidths, config: TripleNetConfig) -> None:
+    def __init__(self, widths: Sequence[int], config: TripleNetConfig) -> None:
         super().__init__()
-        widths = encoder.levels(FINEST_STRIDE)
-        self.downscale = residual_downscale(widths[-1], config.down_width, blocks=DOWNSCALE_BLOCKS)
-        self.top = conv_norm(config.down_width, config.level_width, 1, activation=nn.ReLU(True))
-        # Finest first, as its maps; the coarsest level has nothing to fuse.
-        skips = [*widths, *[config.down_width] * (DOWNSCALE_BLOCKS - 1)]
-        self.fuse = nn.ModuleList(SkipFusion(width, config) for width in skips)
+        self.top = conv_norm(widths[-1], config.width, 1, activation=nn.ReLU(True))
+        self.fuse = nn.ModuleList(SkipFusion(width, config) for width in reversed(widths[:-1]))
 
-    def forward(self, features: EncoderFeatures) -> list[Tensor]:
-        """Levels (B, 512, h, w) at strides 8 to 256, finest first; width as published."""
-        maps = features.levels(FINEST_STRIDE)
-        *skips, coarsest = [*maps, *self.downscale(maps[-1])]
-        levels = [self.top(coarsest)]
-        for fuse, skip in zip(reversed(self.fuse), reversed(skips), strict=True):
-            levels.insert(0, fuse(levels[0], skip))
-        return levels
+    def forward(self, maps: Sequence[Tensor]) -> list[Tensor]:
+        """Maps of the encoder and beyond, finest first -> levels (B, 512, h, w), width as published."""
+        levels = [self.top(maps[-1])]
+        for fuse, skip in zip(self.fuse, reversed(maps[:-1]), strict=True):
+            levels.append(fuse(levels[-1], skip))
+        return levels[::-1]
 
 
 class MaskHead(nn.Module):
@@ -188,16 +193,17 @@ class MaskHead(nn.Module):
 
     def __init__(self, classes: int, config: TripleNetConfig) -> None:
         super().__init__()
-        width, fused = config.level_width, config.fused_width
+        width, narrow = config.width, config.mask_width
         self.fused_masks = config.fused_masks
         self.parse = nn.ModuleList(
             nn.Conv2d(width, classes, 3, padding=1) for _ in range(LEVELS if config.mask_levels == 'all' else 1)
         )
-        if config.class_agnostic:
-            self.separate = nn.ModuleList(nn.Conv2d(width, AGNOSTIC_CLASSES, 3, padding=1) for _ in range(LEVELS))
+        self.separate = nn.ModuleList(
+            nn.Conv2d(width, AGNOSTIC_CLASSES, 3, padding=1) for _ in range(LEVELS if config.class_agnostic else 0)
+        )
         if config.fused_masks:
-            self.narrow = nn.ModuleList(conv_norm(width, fused, 3, activation=nn.ReLU(True)) for _ in range(LEVELS))
-            self.parse_fused = nn.Conv2d(LEVELS * fused, classes, 3, padding=1)
+            self.narrow = nn.ModuleList(conv_norm(width, narrow, 3, activation=nn.ReLU(True)) for _ in range(LEVELS))
+            self.parse_fused = nn.Conv2d(LEVELS * narrow, classes, 3, padding=1)
 
     def forward(self, levels: Sequence[Tensor], level_logits: Sequence[Tensor], image_hw: tuple[int, int]) -> Tensor:
         """The masks (B, C, H, W) that the network reports."""
@@ -206,20 +212,23 @@ class MaskHead(nn.Module):
         narrow = [layer(x) for layer, x in zip(self.narrow, levels, strict=True)]
         return resize_to(self.parse_fused(stack_levels(narrow)), image_hw)
 
+    def separate_levels(self, levels: Sequence[Tensor]) -> tuple[Tensor, ...]:
+        """Logits of background and any object (B, 2, h, w) of each level; empty without them."""
+        return tuple(layer(x) for layer, x in zip(self.separate, levels, strict=False))
+
 
 class DetectionHead(nn.Module):
     """For each level a convolution, and predictions from it; with the inner connection it reads mask logits, too."""
 
     def __init__(self, mask_classes: int, classes: int, config: TripleNetConfig) -> None:
         super().__init__()
-        in_width, width = config.level_width, config.detector_width
+        in_width, width = config.width, config.detector_width
         self.inner_connected = config.inner_connected
         if config.inner_connected:
             self.connect = nn.ModuleList(_convolutions(mask_classes, config.inner_widths) for _ in range(LEVELS))
             in_width += config.inner_widths[-1]
         self.prepare = nn.ModuleList(_convolutions(in_width, (width,)) for _ in range(LEVELS))
-        smallest, least, largest = config.scales
-        shapes = prior_shapes(prior_scales(LEVELS, smallest=smallest, least=least, largest=largest))
+        shapes = prior_shapes(prior_scales(LEVELS, *config.scales))
         self.predict = MultiBoxHead([width] * LEVELS, classes, shapes, kernel=1)
 
     def forward(
@@ -238,12 +247,14 @@ def _convolutions(in_width: int, widths: Sequence[int]) -> nn.Sequential:
 
 
 class TripleNet(PerceptionNetwork):
-    """TripleNet or, without its four modules, PairNet."""
+    """TripleNet or, without its four modules, PairNet; its part ``bottleneck`` goes on downwards from the encoder."""
 
     family = 'triplenet'
     class_activation = 'softmax'
+    suppression = SSD_SUPPRESSION
     config: TripleNetConfig
     encoder: Encoder
+    bottleneck: Downscale
     decoder: Decoder
     mask_head: MaskHead
     detection_head: DetectionHead
@@ -253,7 +264,9 @@ class TripleNet(PerceptionNetwork):
         self.name, self.config, self.labels, self.input_spec = name, config, labels, input_spec
         self.normalize = InputNormalization(input_spec.mean_rgb, input_spec.std_rgb)
         self.encoder = build_encoder(config.encoder, 32)
-        self.decoder = Decoder(self.encoder.widths, config)
+        widths = self.encoder.widths.levels(FINEST_STRIDE)
+        self.bottleneck = residual_downscale(widths[-1], config.down_width, blocks=DOWN_BLOCKS, units=config.down_units)
+        self.decoder = Decoder([*widths, *[config.down_width] * DOWN_BLOCKS], config)
         self.mask_head = MaskHead(len(labels.segmentation), config)
         self.detection_head = DetectionHead(len(labels.segmentation), len(labels.detection), config)
         self.divisor = self.encoder.divisor
@@ -261,6 +274,7 @@ class TripleNet(PerceptionNetwork):
         auxiliary = len(self.mask_head.parse) - (0 if config.fused_masks else 1)
         self.auxiliary_weights = (1.0,) * auxiliary
         initialize_he(self)
+        self.detection_head.predict.initialize_predictions()
 
     def prediction_layout(self, image_hw: tuple[int, int]) -> PriorLayout:
         """Prior boxes of all levels for input images of this height and width."""
@@ -277,7 +291,7 @@ class TripleNet(PerceptionNetwork):
         """Run the network.
 
         Args:
-            images: (B, 3, H, W) RGB, uint8 or float in 0..255.
+            images: (B, 3, H, W) RGB, uint8 or float in 0..255, of any size that the encoder takes.
             segment: If False, what only masks need is skipped and C is 0 in the output.
             detect: If False, the detector is skipped and A is 0 in the output.
 
@@ -291,22 +305,19 @@ class TripleNet(PerceptionNetwork):
         """
         check_images(images, self.divisor)
         image_hw, head = (images.shape[2], images.shape[3]), self.mask_head
-        levels = self.decoder(self.encoder(self.normalize(images)))
+        maps = self.encoder(self.normalize(images)).levels(FINEST_STRIDE)
+        levels = self.decoder([*maps, *self.bottleneck(maps[-1])])
         parsed = self._parsed_levels(segment=segment, detect=detect)
         logits = [parse(x) for parse, x in zip(head.parse[:parsed], levels, strict=False)]
-        supervised = segment and self.training
-        output = assemble_output(
+        return assemble_output(
             self,
             levels[0],
             image_hw,
             self.detection_head(levels, logits, image_hw) if detect else None,
             head(levels, logits, image_hw) if segment else None,
-            tuple(logits[0 if self.config.fused_masks else 1 :]) if supervised else (),
+            tuple(logits[0 if self.config.fused_masks else 1 :]) if segment and self.training else (),
+            head.separate_levels(levels) if segment and self.training else (),
         )
-        if not (supervised and self.config.class_agnostic):
-            return output
-        agnostic = tuple(separate(x) for separate, x in zip(head.separate, levels, strict=True))
-        return output._replace(agnostic_mask_logits=agnostic)
 
     def _parsed_levels(self, *, segment: bool, detect: bool) -> int:
         """How many levels, from the finest on, somebody reads the mask logits of."""
