@@ -34,6 +34,16 @@ SMALLEST: dict[str, dict[str, Any]] = {
         'width': 16,
         'mask_width': 8,
     },
+    'triplenet': {
+        'encoder': 'tf_efficientnet_lite0',
+        'down_width': 16,
+        'down_units': 1,
+        'width': 16,
+        'mask_width': 8,
+        'attention_reduction': 2,
+        'inner_widths': [8],
+        'detector_width': 16,
+    },
 }
 """By family; a new one belongs here where its presets have tens of millions of parameters."""
 

@@ -124,6 +124,7 @@ TRIPLENET_SMALL = TripleNetConfig(
     down_units=1,
     down_width=128,
     width=80,
+    attention_reduction=4,
     mask_width=32,
     inner_widths=(16, 32),
     detector_width=64,
