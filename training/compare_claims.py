@@ -5,9 +5,10 @@
 The network of the configuration says whose claims they are. The interdependent paper's (sections 3.2 and 4): the
 detector gains from the decoder's features, from four phases, from scale-aware anchors, and from three branches.
 BlitzNet's (tables 3, 4 and 8): ResSkip beats other blocks, and each task gains from the other. IvaNet's (table 1): both
-gain from local top-down modules, and each from the other. Every run is scored on the configuration's validation data
-with its last weights, a task that it did not learn not at all; a run that is finished is not trained again, one that
-was killed goes on.
+gain from local top-down modules, and each from the other. TripleNet's (tables 1 and 2): each gains from the other at
+every level, and both from each of four modules. Every run is scored on the configuration's validation data with its
+last weights, a task that it did not learn not at all; a run that is finished is not trained again, one that was killed
+goes on.
 """
 
 from __future__ import annotations
@@ -74,6 +75,16 @@ def _alone(other: str) -> Variant:
 ALONE: dict[str, Variant] = {'detection alone': _alone(MASK_HEAD), 'segmentation alone': _alone(DETECTION_HEAD)}
 """What every joint network claims: each task gains from the other."""
 
+
+def _triplenet(*modules: str, task: Variant | None = None, **overrides: Any) -> Variant:
+    """PairNet with some of TripleNet's modules, whatever of them the configuration has; for one task if given."""
+    switches = {module: module in modules for module in TRIPLENET_MODULES}
+    network = _with_network(**{'mask_levels': 'all', 'scale_specific': False, **switches, **overrides})
+    return lambda config: network(task(config) if task else config)
+
+
+TRIPLENET_MODULES = ('fused_masks', 'inner_connected', 'class_agnostic', 'attention')
+
 CLAIMS: dict[str, dict[str, Variant]] = {
     'interdependent': {
         'published': lambda config: config,
@@ -93,6 +104,18 @@ CLAIMS: dict[str, dict[str, Variant]] = {
         'published': lambda config: config,
         'no local top-down': _with_network(top_down=False),
         **ALONE,
+    },
+    # Rows a to h of its table 1, and table 2's.
+    'triplenet': {
+        'detection alone': _triplenet(task=ALONE['detection alone']),
+        'segmentation alone, finest level': _triplenet(task=ALONE['segmentation alone'], mask_levels='finest'),
+        'segmentation alone': _triplenet(task=ALONE['segmentation alone']),
+        'pairnet': _triplenet(),
+        'fused masks': _triplenet(*TRIPLENET_MODULES[:1]),
+        'and inner connection': _triplenet(*TRIPLENET_MODULES[:2]),
+        'and class-agnostic': _triplenet(*TRIPLENET_MODULES[:3]),
+        'triplenet': _triplenet(*TRIPLENET_MODULES),
+        'triplenet, scale-specific': _triplenet(*TRIPLENET_MODULES, scale_specific=True),
     },
 }
 """For each family of networks what is trained to test its paper's claims."""
@@ -189,7 +212,7 @@ def compare(config: TrainingConfig, names: Sequence[str], seeds: int, output: Pa
     scores: dict[str, list[dict[str, float]]] = {name: [] for name in names}
     for seed in range(config.seed, config.seed + seeds):
         for name in names:
-            folder = output / f'{name.replace(" ", "_")}_seed{seed}'
+            folder = output / f'{name.replace(",", "").replace(" ", "_")}_seed{seed}'
             print(f'{name}, seed {seed}: {folder}', file=sys.stderr)
             scores[name].append(score_variant(name, replace(config, seed=seed), folder))
     rows = [[name, *(_figure(runs, figure) for figure in FIGURES)] for name, runs in scores.items()]

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from perception.checkpoint import load_checkpoint, save_checkpoint
-from perception.networks import build_network
+from perception.networks import build_network, resolve_config
 from perception.networks.ivanet import IvaNet
 from tests.conftest import build_tiny_network
 from tests.small_networks import SMALLEST
@@ -174,3 +174,47 @@ def test_ivanets_claims_are_its_modules_and_tasks(config_file: Path) -> None:
         assert isinstance(built, IvaNet)
         assert len(built.decoder.top_down) == (0 if name == 'no local top-down' else built.config.levels - 1)
         freeze_all_but(built, run.phases[0].trains)  # knows all parts
+
+
+TRIPLENET = [
+    *('--network', 'triplenet300_small', '--network_config', json.dumps(SMALLEST['triplenet'])),
+    *('--phases', json.dumps([{'name': 'joint', 'iterations': 1, 'learning_rate': 1e-3}])),
+]
+ROWS = [
+    # Segmentation, detection; levels with masks; fused masks, inner connection, class-agnostic, attention; specific.
+    ('detection alone', False, True, 'all', '', False),
+    ('segmentation alone, finest level', True, False, 'finest', '', False),
+    ('segmentation alone', True, False, 'all', '', False),
+    ('pairnet', True, True, 'all', '', False),
+    ('fused masks', True, True, 'all', 'fused_masks', False),
+    ('and inner connection', True, True, 'all', 'fused_masks inner_connected', False),
+    ('and class-agnostic', True, True, 'all', 'fused_masks inner_connected class_agnostic', False),
+    ('triplenet', True, True, 'all', 'fused_masks inner_connected class_agnostic attention', False),
+    ('triplenet, scale-specific', True, True, 'all', 'fused_masks inner_connected class_agnostic attention', True),
+]
+
+
+@pytest.mark.parametrize('network', ['pairnet300_small', 'triplenet300_small'])
+def test_triplenets_claims_are_the_rows_of_its_tables(config_file: Path, network: str) -> None:
+    config, _ = parse_arguments(['--config', str(config_file), *TRIPLENET, '--network', network])
+    assert list(CLAIMS['triplenet']) == [row[0] for row in ROWS]
+    for name, segment, detect, levels, modules, specific in ROWS:
+        variant = CLAIMS['triplenet'][name](config)
+        found = resolve_config(network, variant.network_config)
+        switches = ('fused_masks', 'inner_connected', 'class_agnostic', 'attention')
+        assert [switch for switch in switches if getattr(found, switch)] == modules.split()
+        assert (found.mask_levels, found.scale_specific) == (levels, specific)
+        assert {(phase.segment, phase.detect) for phase in variant.phases} == {(segment, detect)}
+
+
+def test_triplenets_claims_are_trained_and_tabulated(
+    config_file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    names = ['detection alone', 'segmentation alone, finest level', 'triplenet, scale-specific']
+    options = ['--variants', *names, '--seeds', '1', '--claims-output', str(tmp_path / 'claims')]
+    assert main(['--config', str(config_file), *TRIPLENET, *options]) == 0
+    rows = [[cell.strip() for cell in row.split('|')[1:-1]] for row in capsys.readouterr().out.splitlines()[2:]]
+    told = {name: ['n/a' not in figure for figure in figures] for name, *figures in rows}
+    expected = [[False, True, True], [True, False, False], [True, True, True]]
+    assert told == dict(zip(names, expected, strict=True))
+    assert (tmp_path / 'claims' / 'triplenet_scale-specific_seed0').is_dir()
