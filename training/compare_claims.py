@@ -61,6 +61,11 @@ def _alone(other: str) -> Variant:
     """One task from the same images: the other one's head does not learn, and nothing learns from it."""
 
     def without(phase: Phase) -> Phase:
+        if not (phase.segment and phase.detect):
+            raise ConfigError(
+                f'Phase {phase.name!r} trains one task as it is: the other alone would have fewer steps. '
+                'Take a configuration whose phases train both, or name other variants.'
+            )
         trained = (*SEGMENTATION_PARTS, DETECTION_HEAD) if phase.trains == 'all' else phase.trains
         return replace(
             phase,

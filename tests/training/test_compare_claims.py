@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import asdict
 from pathlib import Path
 
 import pytest
+import yaml
 
 from perception.checkpoint import load_checkpoint, save_checkpoint
 from perception.networks import build_network, resolve_config
@@ -194,6 +196,12 @@ ROWS = [
 ]
 
 
+def test_a_task_alone_needs_phases_of_both(config_file: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    command = ['--config', str(config_file), *TRIPLENET[:4], '--variants', 'detection alone']
+    assert main(command) == 1
+    assert "Phase 'segmentation' trains one task as it is" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize('network', ['pairnet300_small', 'triplenet300_small'])
 def test_triplenets_claims_are_the_rows_of_its_tables(config_file: Path, network: str) -> None:
     config, _ = parse_arguments(['--config', str(config_file), *TRIPLENET, '--network', network])
@@ -218,3 +226,16 @@ def test_triplenets_claims_are_trained_and_tabulated(
     expected = [[False, True, True], [True, False, False], [True, True, True]]
     assert told == dict(zip(names, expected, strict=True))
     assert (tmp_path / 'claims' / 'triplenet_scale-specific_seed0').is_dir()
+
+
+def test_the_documented_overrides_are_those_of_the_claims(config_file: Path) -> None:
+    page = (Path(__file__).parents[2] / 'docs' / 'training.md').read_text()
+    rows = re.findall(r'^\| \S+ \| ([\w ,-]+) \| (\w+) \| (?:`(.+)` )?\|$', page, flags=re.MULTILINE)
+    assert [row[0] for row in rows] == list(CLAIMS['triplenet'])
+    options = [*TRIPLENET, '--network', 'pairnet300', '--network_config', '{}']
+    config, _ = parse_arguments(['--config', str(config_file), *options])
+    for name, network, overrides in rows:
+        variant = CLAIMS['triplenet'][name](config)
+        assert resolve_config(network, yaml.safe_load(overrides or '{}')) == resolve_config(
+            'pairnet300', variant.network_config
+        )
