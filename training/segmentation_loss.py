@@ -100,6 +100,7 @@ def segmentation_terms(
             f'got {len(config.auxiliary_weights)} weights.'
         )
     weights = dict(zip(segmentation_names(config)[1:], (1.0, *config.auxiliary_weights), strict=False))
+    assert not isinstance(config.class_weights, str), 'resolve_class_weights puts numbers in the place of balanced'
     sums = _loss_sums(outputs, rows, targets, config.class_weights or (1.0,) * classes, config.iou_weight)
     terms = dict(zip(weights, sums * per_pixel, strict=False))
     return terms | {'segmentation': torch.stack([weights[name] * term for name, term in terms.items()]).sum()}

@@ -216,10 +216,10 @@ def test_levels_learn_the_objects_of_their_size_where_they_are_specific() -> Non
 @pytest.mark.parametrize(
     ('switches', 'said'),
     [
-        ({'mask_levels': 'finest'}, 'are of all levels; switch them off with the finest alone'),
+        ({'mask_levels': 'finest'}, 'are of all levels, not finest'),
         ({'mask_levels': 'some'}, 'mask_levels'),
         ({'fused_masks': False, 'scale_specific': True}, 'needs fused_masks'),
-        ({'scales': (0.1, 0.2)}, 'expected three'),
+        ({'scales': (0.1, 0.2)}, 'expected those of the first'),
         ({'scales': (0.3, 0.2, 0.9)}, 'grow'),
         ({'inner_widths': ()}, 'one or more'),
         ({'width': 0}, 'width'),

@@ -18,9 +18,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from perception.errors import ConfigError
 from perception.interfaces import InputSpec, LabelSpace, NetworkOutput, PerceptionNetwork
-from perception.networks.configuration import check_choices, check_counts
+from perception.networks.configuration import check_choices, check_counts, check_multiples
 from perception.networks.downscale import Downscale, residual_downscale
 from perception.networks.encoders import Encoder, build_encoder
 from perception.networks.layers import (
@@ -36,6 +35,7 @@ from perception.networks.multibox import (
     SSD_SUPPRESSION,
     MultiBoxHead,
     PriorLayout,
+    check_scales,
     level_sizes,
     prior_scales,
     prior_shapes,
@@ -84,12 +84,8 @@ class BlitzNetConfig:
         check_counts(self)
         strides = tuple(ENCODER_LEVELS)
         check_choices(self, {'finest_stride': strides, 'fusion': FUSIONS, 'mask_resize': ('bilinear', 'nearest')})
-        for key in ('down_width', 'width'):
-            if getattr(self, key) % 4:
-                raise ConfigError(f'{key}: expected a multiple of 4, got {getattr(self, key)}.')
-        if len(self.scales) != 3:
-            raise ConfigError(f'scales: expected those of the first, second and last level, got {self.scales}.')
-        prior_scales(self.levels, *self.scales)
+        check_multiples(self, 4, ('down_width', 'width'))
+        check_scales(self.levels, self.scales)
 
 
 BLITZNET512 = BlitzNetConfig(finest_stride=8, down_blocks=4)

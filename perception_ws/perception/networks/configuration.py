@@ -66,6 +66,17 @@ def check_choices(config: Any, choices: Mapping[str, Collection[object]]) -> Non
             raise ConfigError(f'{key}: expected one of {tuple(allowed)}, got {getattr(config, key)!r}.')
 
 
+def check_multiples(config: Any, of: int, keys: Collection[str]) -> None:
+    """Check that fields are multiples of a number.
+
+    Raises:
+        ConfigError: If one is not.
+    """
+    for key in keys:
+        if getattr(config, key) % of:
+            raise ConfigError(f'{key}: expected a multiple of {of}, got {getattr(config, key)}.')
+
+
 def _leaves(value: Any) -> list[Any]:
     return [leaf for item in value for leaf in _leaves(item)] if isinstance(value, tuple) else [value]
 

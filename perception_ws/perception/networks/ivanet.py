@@ -18,7 +18,6 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from perception.errors import ConfigError
 from perception.interfaces import InputSpec, LabelSpace, NetworkOutput, PerceptionNetwork
 from perception.networks.configuration import check_choices, check_counts
 from perception.networks.downscale import Downscale, plain_downscale
@@ -36,6 +35,7 @@ from perception.networks.multibox import (
     SSD_SUPPRESSION,
     MultiBoxHead,
     PriorLayout,
+    check_scales,
     level_sizes,
     prior_scales,
     prior_shapes,
@@ -81,9 +81,7 @@ class IvaNetConfig:
     def __post_init__(self) -> None:
         check_counts(self)
         check_choices(self, {'finest_stride': (4, 8)})
-        if len(self.scales) != 3:
-            raise ConfigError(f'scales: expected those of the first, second and last level, got {self.scales}.')
-        prior_scales(self.levels, *self.scales)
+        check_scales(self.levels, self.scales)
 
 
 IVANET512 = IvaNetConfig(down_blocks=4, pooled=False, scales=(0.04, 0.10, 0.95))

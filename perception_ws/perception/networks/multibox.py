@@ -69,6 +69,17 @@ def prior_scales(levels: int, smallest: float, least: float, largest: float) -> 
     return (smallest, *(least + step * level for level in range(levels)))
 
 
+def check_scales(levels: int, scales: Sequence[float]) -> None:
+    """Check that scales are what ``prior_scales`` takes.
+
+    Raises:
+        ConfigError: If they are not three, or do not grow.
+    """
+    if len(scales) != 3:
+        raise ConfigError(f'scales: expected those of the first, second and last level, got {scales}.')
+    prior_scales(levels, *scales)
+
+
 def prior_shapes(scales: Sequence[float], aspects: Sequence[float] = ASPECTS) -> tuple[Shapes, ...]:
     """The priors of each level: a square, the aspects at its area, and a square between its scale and the next.
 

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from perception.boxes import xyxy_to_cxcywh
 from perception.errors import ConfigError
 from perception.interfaces import InputSpec, LabelSpace, NetworkOutput, PerceptionNetwork
-from perception.networks.configuration import check_choices, check_counts
+from perception.networks.configuration import check_choices, check_counts, check_multiples
 from perception.networks.downscale import Downscale, residual_downscale
 from perception.networks.encoders import Encoder, build_encoder
 from perception.networks.layers import (
@@ -37,6 +37,7 @@ from perception.networks.multibox import (
     SSD_SUPPRESSION,
     MultiBoxHead,
     PriorLayout,
+    check_scales,
     level_sizes,
     prior_scales,
     prior_shapes,
@@ -44,10 +45,7 @@ from perception.networks.multibox import (
 from perception.networks.predictions import Predictions, assemble_output
 
 FINEST_STRIDE, LEVELS, DOWN_BLOCKS = 8, 6, 3
-AGNOSTIC_CLASSES = 2
-"""Background and any object."""
-MATCH_IOU = 0.5
-"""Overlap in size from which the priors of a level match an object; that of training."""
+MATCH_IOU = 0.5  # of sizes, from which a level has an object of scale-specific masks; that of training
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -90,35 +88,23 @@ class TripleNetConfig:
     def __post_init__(self) -> None:
         check_counts(self)
         check_choices(self, {'mask_levels': ('all', 'finest')})
-        for key in ('down_width', 'width'):
-            if getattr(self, key) % 4:
-                raise ConfigError(f'{key}: expected a multiple of 4, got {getattr(self, key)}.')
-        if len(self.scales) != 3 or not self.inner_widths:
-            raise ConfigError(
-                f'scales: expected three, inner_widths: expected one or more; got {self.scales}, {self.inner_widths}.'
-            )
-        prior_scales(LEVELS, *self.scales)
+        check_multiples(self, 4, ('down_width', 'width'))
+        check_scales(LEVELS, self.scales)
+        if not self.inner_widths:
+            raise ConfigError('inner_widths: expected one or more, got none.')
         if self.mask_levels == 'finest' and (self.inner_connected or self.class_agnostic or self.fused_masks):
             raise ConfigError(
-                'mask_levels: inner_connected, class_agnostic and fused_masks are of all levels; switch them off with '
-                'the finest alone.'
+                'mask_levels: fused_masks, inner_connected and class_agnostic are of all levels, not finest.'
             )
         if self.scale_specific and not self.fused_masks:
-            raise ConfigError(
-                'scale_specific: needs fused_masks, which then learn all objects; the finest level would not.'
-            )
+            raise ConfigError('scale_specific: needs fused_masks, which learn all objects; the finest level would not.')
 
 
-def without_modules(config: TripleNetConfig) -> TripleNetConfig:
-    """PairNet: TripleNet without its four modules."""
-    return replace(config, fused_masks=False, inner_connected=False, class_agnostic=False, attention=False)
-
-
+NO_MODULES: dict[str, Any] = dict.fromkeys(('fused_masks', 'inner_connected', 'class_agnostic', 'attention'), False)
 TRIPLENET = TripleNetConfig()
-PAIRNET = without_modules(TRIPLENET)
+PAIRNET = replace(TRIPLENET, **NO_MODULES)
 
-# For CPUs and road scenes: 3.0 of its parameters are EfficientNet-Lite0's. Objects there are smaller than the pictures
-# of the paper have them, so are the priors.
+# For CPUs and road scenes, whose objects are small: so are the priors. EfficientNet-Lite0 has 3.0 of 3.9 M parameters.
 TRIPLENET_SMALL = TripleNetConfig(
     encoder='tf_efficientnet_lite0',
     down_units=1,
@@ -130,16 +116,11 @@ TRIPLENET_SMALL = TripleNetConfig(
     detector_width=64,
     scales=(0.03, 0.08, 0.95),
 )
-PAIRNET_SMALL = without_modules(TRIPLENET_SMALL)
+PAIRNET_SMALL = replace(TRIPLENET_SMALL, **NO_MODULES)
 
 
 class SkipFusion(nn.Module):
-    """A level out of the coarser one and the encoder's map of its size.
-
-    Args:
-        skip_width: Channels of the encoder's map.
-        config: Whether with attention, and the widths.
-    """
+    """A level out of the coarser one and the encoder's map of its size."""
 
     def __init__(self, skip_width: int, config: TripleNetConfig) -> None:
         super().__init__()
@@ -151,7 +132,6 @@ class SkipFusion(nn.Module):
             skip_width = width
         self.shortcut = conv_norm(width + skip_width, width, 1)
         self.residual = bottleneck(width + skip_width, width // 4, width)
-        self.activation = nn.ReLU(True)
 
     def forward(self, coarser: Tensor, skip: Tensor) -> Tensor:
         """(B, 512, h / 2, w / 2), sides rounded up, and (B, D, h, w) -> (B, 512, h, w); width as published."""
@@ -159,7 +139,7 @@ class SkipFusion(nn.Module):
         if self.attention:
             skip = self.project(skip) * self.excite(upsampled)
         x = torch.cat((upsampled, skip), dim=1)
-        return self.activation(self.shortcut(x) + self.residual(x))
+        return (self.shortcut(x) + self.residual(x)).relu()
 
 
 def _excitation(width: int, mid_width: int) -> nn.Sequential:
@@ -200,16 +180,16 @@ class MaskHead(nn.Module):
             nn.Conv2d(width, classes, 3, padding=1) for _ in range(LEVELS if config.mask_levels == 'all' else 1)
         )
         self.separate = nn.ModuleList(
-            nn.Conv2d(width, AGNOSTIC_CLASSES, 3, padding=1) for _ in range(LEVELS if config.class_agnostic else 0)
+            nn.Conv2d(width, 2, 3, padding=1) for _ in range(LEVELS if config.class_agnostic else 0)
         )
         if config.fused_masks:
             self.narrow = nn.ModuleList(conv_norm(width, narrow, 3, activation=nn.ReLU(True)) for _ in range(LEVELS))
             self.parse_fused = nn.Conv2d(LEVELS * narrow, classes, 3, padding=1)
 
-    def forward(self, levels: Sequence[Tensor], level_logits: Sequence[Tensor], image_hw: tuple[int, int]) -> Tensor:
-        """The masks (B, C, H, W) that the network reports."""
+    def forward(self, levels: Sequence[Tensor], logits: Sequence[Tensor], image_hw: tuple[int, int]) -> Tensor:
+        """Levels, and their mask logits -> the logits (B, C, H, W) that the network reports."""
         if not self.fused_masks:
-            return resize_to(level_logits[0], image_hw)
+            return resize_to(logits[0], image_hw)
         narrow = [layer(x) for layer, x in zip(self.narrow, levels, strict=True)]
         return resize_to(self.parse_fused(stack_levels(narrow)), image_hw)
 
@@ -232,13 +212,11 @@ class DetectionHead(nn.Module):
         shapes = prior_shapes(prior_scales(LEVELS, *config.scales))
         self.predict = MultiBoxHead([width] * LEVELS, classes, shapes, kernel=1)
 
-    def forward(
-        self, levels: Sequence[Tensor], level_logits: Sequence[Tensor], image_hw: tuple[int, int]
-    ) -> Predictions:
-        """Levels (B, 512, h, w), width as published; their logits (B, C, h, w) are read with the connection only."""
+    def forward(self, levels: Sequence[Tensor], logits: Sequence[Tensor], image_hw: tuple[int, int]) -> Predictions:
+        """Levels (B, 512, h, w), width as published; their mask logits are read with the connection only."""
         if self.inner_connected:
-            joined = zip(levels, self.connect, level_logits, strict=True)
-            levels = [torch.cat((x, connect(logits)), dim=1) for x, connect, logits in joined]
+            joined = zip(levels, self.connect, logits, strict=True)
+            levels = [torch.cat((x, connect(masks)), dim=1) for x, connect, masks in joined]
         return self.predict([layer(x) for layer, x in zip(self.prepare, levels, strict=True)], image_hw)
 
 
@@ -272,8 +250,7 @@ class TripleNet(PerceptionNetwork):
         self.detection_head = DetectionHead(len(labels.segmentation), len(labels.detection), config)
         self.divisor = self.encoder.divisor
         # The finest level is the output itself where none is fused.
-        auxiliary = len(self.mask_head.parse) - (0 if config.fused_masks else 1)
-        self.auxiliary_weights = (1.0,) * auxiliary
+        self.auxiliary_weights = (1.0,) * (len(self.mask_head.parse) - (0 if config.fused_masks else 1))
         initialize_he(self)
         self.detection_head.predict.initialize_predictions()
 
@@ -283,23 +260,20 @@ class TripleNet(PerceptionNetwork):
 
     def auxiliary_objects(self, boxes_xyxy: Tensor, image_hw: tuple[int, int]) -> Tensor | None:
         """In TripleNet-SS, which objects (N, 4) the priors of each level match: (N, 6) bool; else None."""
-        if not self.config.scale_specific:
-            return None
-        sizes_wh = xyxy_to_cxcywh(boxes_xyxy)[:, 2:]
-        return self.prediction_layout(image_hw).levels_of(sizes_wh, iou=MATCH_IOU)
+        layout, sizes_wh = self.prediction_layout(image_hw), xyxy_to_cxcywh(boxes_xyxy)[:, 2:]
+        return layout.levels_of(sizes_wh, iou=MATCH_IOU) if self.config.scale_specific else None
 
     def forward(self, images: Tensor, *, segment: bool = True, detect: bool = True) -> NetworkOutput:
         """Run the network.
 
         Args:
             images: (B, 3, H, W) RGB, uint8 or float in 0..255, of any size that the encoder takes.
-            segment: If False, what only masks need is skipped and C is 0 in the output.
-            detect: If False, the detector is skipped and A is 0 in the output.
+            segment, detect: If False, what only this task needs is skipped and C or A is 0 in the output.
 
         Returns:
             Boxes (B, A, 4), objectness (B, A), class logits (B, A, K), mask logits (B, C, H, W); in training also box
-            codes (B, A, 4), the mask logits (B, C, h, w) of each level that is not the output itself, and, with
-            class_agnostic, those of background and any object (B, 2, h, w) of each level.
+            codes (B, A, 4), mask logits of each level that is not the output itself (B, C, h, w) and, with
+            class_agnostic, of background and any object (B, 2, h, w).
 
         Raises:
             ShapeError: If images is not (B, 3, H, W) or a side is not a multiple of the divisor.
@@ -308,8 +282,7 @@ class TripleNet(PerceptionNetwork):
         image_hw, head = (images.shape[2], images.shape[3]), self.mask_head
         maps = self.encoder(self.normalize(images)).levels(FINEST_STRIDE)
         levels = self.decoder([*maps, *self.bottleneck(maps[-1])])
-        parsed = self._parsed_levels(segment=segment, detect=detect)
-        logits = [parse(x) for parse, x in zip(head.parse[:parsed], levels, strict=False)]
+        logits = [parse(x) for parse, x in zip(head.parse[: self._parsed(segment, detect)], levels, strict=False)]
         return assemble_output(
             self,
             levels[0],
@@ -320,7 +293,7 @@ class TripleNet(PerceptionNetwork):
             head.separate_levels(levels) if segment and self.training else (),
         )
 
-    def _parsed_levels(self, *, segment: bool, detect: bool) -> int:
+    def _parsed(self, segment: bool, detect: bool) -> int:
         """How many levels, from the finest on, somebody reads the mask logits of."""
         if (segment and self.training) or (detect and self.config.inner_connected):
             return len(self.mask_head.parse)
