@@ -13,6 +13,7 @@ from perception.errors import ConfigError
 from perception.interfaces import LabelClass, LabelSpace, NetworkOutput, PerceptionNetwork
 from perception.labels import CITYSCAPES_11_3, load_label_space
 from perception.networks.multibox import MultiBoxHead, PriorLayout, level_sizes, prior_scales, prior_shapes
+from tests.second_device import second_device
 from training.criterion import Criterion, CriterionConfig, unlearned
 from training.data.sample import Sample
 from training.mask_truth import mask_truths
@@ -230,6 +231,19 @@ def _rows_of(output: NetworkOutput, rows: slice) -> NetworkOutput:
         return tensor.detach()[rows].clone().requires_grad_()
 
     return NetworkOutput(*(tuple(map(leaf, part)) if isinstance(part, tuple) else leaf(part) for part in output))
+
+
+@pytest.mark.parametrize('specific', [False, True])
+def test_another_device_gives_the_same(specific: bool) -> None:
+    network, samples = Supervised(specific=specific), [street(), street(boxed=False)]
+    output = draw_output(network, 2)
+    expected = Criterion()(network, output, samples)
+    with second_device() as device:
+        there = NetworkOutput(
+            *(tuple(x.to(device) for x in part) if isinstance(part, tuple) else part.to(device) for part in output)
+        )
+        for name, value in Criterion()(network, there, samples).items():
+            torch.testing.assert_close(value.cpu(), expected[name], msg=name)
 
 
 def test_what_no_image_is_annotated_for_still_has_a_gradient_of_zero() -> None:
