@@ -42,20 +42,24 @@ class CriterionConfig:
     """What is learned from, and how much of it. The defaults are the published network's (docs/decisions.md).
 
     Attributes:
-        w_seg, w_det: Weights of the two tasks in the total; the paper leaves w_seg between 30 and 50.
+        w_seg, w_det: Weights of the two tasks in the total; w_seg None: the network's own.
         segmentation: Of its loss.
         detection, multi_box: Of the loss of detections, for networks of cells and anchors and for those of prior boxes.
     """
 
-    w_seg: float = 40.0
+    w_seg: float | None = None
     w_det: float = 1.0
     segmentation: SegmentationLossConfig = field(default_factory=SegmentationLossConfig)
     detection: DetectionLossConfig = field(default_factory=DetectionLossConfig)
     multi_box: MultiBoxLossConfig = field(default_factory=MultiBoxLossConfig)
 
     def __post_init__(self) -> None:
-        check_weights('w_seg', self.w_seg)
+        check_weights('w_seg', 0.0 if self.w_seg is None else self.w_seg)
         check_weights('w_det', self.w_det)
+
+    def mask_weight(self, network: PerceptionNetwork) -> float:
+        """What w_seg is for a network."""
+        return network.mask_weight if self.w_seg is None else self.w_seg
 
 
 class Criterion:
@@ -122,7 +126,7 @@ class Criterion:
             terms |= _mask_terms(output, masked, truths, segmentation, torch.stack(per_pixel))
         if boxed:
             terms |= detection.terms(_detection_rows(output, boxed), per_detection)
-        terms['total'] = config.w_seg * terms['segmentation'] + config.w_det * terms['detection']
+        terms['total'] = config.mask_weight(network) * terms['segmentation'] + config.w_det * terms['detection']
         return terms
 
 

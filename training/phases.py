@@ -171,7 +171,7 @@ OPTIMIZERS: dict[str, Callable[[Groups, float, OptimizerConfig], Optimizer]] = {
 
 def weigh_losses(config: CriterionConfig, phase: Phase) -> CriterionConfig:
     """The criterion of a phase: the run's, with the phase's weights where it states them, 0 for what does not run."""
-    w_seg = config.w_seg if phase.w_seg is None else phase.w_seg
+    w_seg = config.w_seg if phase.w_seg is None else phase.w_seg  # None: the network's own
     w_det = config.w_det if phase.w_det is None else phase.w_det
     return replace(config, w_seg=w_seg if phase.segment else 0.0, w_det=w_det if phase.detect else 0.0)
 

@@ -73,7 +73,8 @@ def _rehearse_phase(network: PerceptionNetwork, phase: Phase, config: CriterionC
     samples = [_blank_sample(2 * network.divisor)] * 2  # a batch norm takes more than one value
     output = network(torch.stack([sample.image for sample in samples]), segment=phase.segment, detect=phase.detect)
     losses = Criterion(weights)(network, output, samples)
-    tasks = (('masks', weights.w_seg, losses['segmentation']), ('boxes', weights.w_det, losses['detection']))
+    masks, boxes = losses['segmentation'], losses['detection']
+    tasks = (('masks', weights.mask_weight(network), masks), ('boxes', weights.w_det, boxes))
     learns_from = {kind for kind, weight, loss in tasks if weight and loss.requires_grad}
     if learns_from and phase.trains != 'all':
         network.zero_grad(set_to_none=True)  # of the phase before
@@ -87,7 +88,7 @@ def _rehearse_phase(network: PerceptionNetwork, phase: Phase, config: CriterionC
     if not learns_from:
         raise ConfigError(
             f'Phase {phase.name!r} trains {phase.trains}, and the criterion weighs their task with 0 (w_seg '
-            f'{config.w_seg}, w_det {config.w_det}).'
+            f'{config.mask_weight(network)}, w_det {config.w_det}).'
         )
     return learns_from
 

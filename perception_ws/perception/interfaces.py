@@ -152,11 +152,13 @@ class PerceptionNetwork(nn.Module):
         encoder, decoder, mask_head, detection_head: The parts that phases train and parameter tables list.
         bottleneck: Where there is one, the part between encoder and decoder, of both tasks.
         auxiliary_weights: Of its auxiliary mask logits in the loss, as published.
+        mask_weight: Of the loss of masks beside that of detections, as published.
     """
 
     name: str
     family: str = ''
     auxiliary_weights: tuple[float, ...] = ()
+    mask_weight: float = 1.0
     config: Any
     labels: LabelSpace
     input_spec: InputSpec

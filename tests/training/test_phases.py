@@ -59,7 +59,9 @@ def test_paper_phases() -> None:
     ]
     assert sum(phase.iterations for phase in PAPER_PHASES) == 320_000
     weights = [weigh_losses(CriterionConfig(), phase) for phase in PAPER_PHASES]
-    assert [(config.w_seg, config.w_det) for config in weights] == [(40, 1), (40, 0), (0, 1), (40, 1)]
+    assert [(config.w_seg, config.w_det) for config in weights] == [(None, 1), (None, 0), (0, 1), (None, 1)]
+    assert weights[0].mask_weight(build_narrow_network()) == 40
+    assert weights[2].mask_weight(build_narrow_network()) == 0
 
 
 def test_phases_of_the_paper_cover_the_network_between_them() -> None:

@@ -33,6 +33,7 @@ class InterdependentNetwork(PerceptionNetwork):
 
     family = 'interdependent'
     auxiliary_weights = (0.6, 0.5)  # AdapNet++'s code
+    mask_weight = 40.0  # the paper: between 30 and 50
     divisor = 16
     class_activation = 'sigmoid'
     config: InterdependentConfig
