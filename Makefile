@@ -21,7 +21,7 @@ demo: setup
 	$(VENV)/bin/perception demo $(DEMO_ARGS)
 
 test: setup
-	$(RUN) -m pytest $(TEST_ARGS)
+	OMP_NUM_THREADS=1 $(RUN) -m pytest --numprocesses auto --maxprocesses 4 --dist loadgroup $(TEST_ARGS)
 
 check: setup
 	$(RUN) -m ruff check .

@@ -1,4 +1,4 @@
-"""What many tests share: a network small enough to be quick, as a checkpoint file."""
+"""What many tests share: a network small enough to be quick, as a checkpoint file; and which of them run side by side."""
 
 from pathlib import Path
 
@@ -23,6 +23,14 @@ TINY_CONFIG = {
     'trident_units': 1,
     'trident_mid_width': 8,
 }
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Tell pytest-xdist what stays together: a file, which shares what is expensive, and all that meet on the network."""
+    if config.pluginmanager.hasplugin('xdist'):
+        for item in items:
+            group = 'ros' if item.get_closest_marker('ros') else item.nodeid.partition('::')[0]
+            item.add_marker(pytest.mark.xdist_group(group))
 
 
 def build_tiny_network(
