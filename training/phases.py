@@ -25,6 +25,9 @@ from training.criterion import CriterionConfig
 
 TrainedParts = tuple[str, ...] | Literal['all']
 MASK_HEAD, DETECTION_HEAD = 'mask_head', 'detection_head'
+MAY_BE_MISSING = ('bottleneck',)
+"""Parts that not every network has: phases may name them for all, and train the others where there is none."""
+
 BATCH_NORMS = (nn.BatchNorm2d, nn.SyncBatchNorm)
 
 
@@ -35,7 +38,8 @@ class Phase:
     Attributes:
         name: For log lines and file names.
         trains: Names of the network's parts that learn, for example ``encoder``, or ``all``. With ``mask_head`` among
-            them they learn from segmentation, with ``detection_head`` from detection; the other task does not run.
+            them they learn from segmentation, with ``detection_head`` from detection; the other task does not run. A
+            ``bottleneck`` may be named for networks that have none.
         w_seg, w_det: Weights of the losses of these tasks; None leaves the criterion's own.
         crop_hw: Height and width of what the augmentation gives; None leaves the transform's own. Crops at first, whole
             images at last: crops are quick, but large objects are seldom whole in them.
@@ -281,6 +285,6 @@ def _parts(network: PerceptionNetwork, trains: TrainedParts) -> Iterator[tuple[n
 def _check_parts(network: PerceptionNetwork, trains: TrainedParts) -> None:
     known = [name for name, _ in network.named_children()]
     for name in () if trains == 'all' else trains:
-        if name not in known:
+        if name not in (*known, *MAY_BE_MISSING):
             offered = [part for part, module in network.named_children() if any(True for _ in module.parameters())]
             raise ConfigError(f'Network {network.name!r} has no part {name!r} to train; {nearest(name, offered)}')

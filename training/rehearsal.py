@@ -79,10 +79,10 @@ def _rehearse_phase(network: PerceptionNetwork, phase: Phase, config: CriterionC
     if learns_from and phase.trains != 'all':
         network.zero_grad(set_to_none=True)  # of the phase before
         losses['total'].backward()
-        for part in phase.trains:
-            if all(parameter.grad is None for parameter in network.get_submodule(part).parameters()):
+        for name, part in network.named_children():
+            if name in phase.trains and all(parameter.grad is None for parameter in part.parameters()):
                 raise ConfigError(
-                    f'Phase {phase.name!r} trains {part!r}, which has no part in the tasks of the heads it trains; '
+                    f'Phase {phase.name!r} trains {name!r}, which has no part in the tasks of the heads it trains; '
                     'leave that part out.'
                 )
     if not learns_from:

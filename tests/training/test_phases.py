@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import pytest
 import torch
+from drawn_multi_box import build_multi_box_network
 from drawn_scenes import build_narrow_network, draw_scene, stack_images
 from torch import Tensor
 
@@ -85,6 +86,17 @@ def test_a_task_is_learned_where_its_head_is(trains: tuple[str, ...] | str, task
     assert (phase.segment, phase.detect) == tasks
     weights = weigh_losses(CriterionConfig(w_seg=3.0, w_det=2.0), phase)
     assert (weights.w_seg, weights.w_det) == (3.0 * tasks[0], 2.0 * tasks[1])
+
+
+def test_a_bottleneck_may_be_named_where_there_is_none() -> None:
+    network = build_multi_box_network()
+    set_training_mode(network, SEGMENTATION)
+    learning = {name.partition('.')[0] for name, value in network.named_parameters() if value.requires_grad}
+    assert learning == {'encoder', 'decoder', 'mask_head'}
+    held = [id(value) for group in build_optimizer(network, SEGMENTATION).param_groups for value in group['params']]
+    assert sorted(held) == sorted(id(value) for value in network.parameters() if value.requires_grad)
+    with pytest.raises(ConfigError, match="no part 'bottlenek' to train"):
+        set_training_mode(network, replace(SEGMENTATION, trains=('bottlenek', 'mask_head')))
 
 
 @pytest.mark.parametrize('config', [OptimizerConfig(), OptimizerConfig(name='adamw', weight_decay=0.1)])

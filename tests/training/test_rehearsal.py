@@ -88,10 +88,14 @@ def test_every_network_can_be_rehearsed(config_file: Path, network: str) -> None
     assert learned == [{'masks', 'boxes'}, {'masks'}, {'boxes'}, {'masks', 'boxes'}]
 
 
-def test_a_network_of_prior_boxes_is_rehearsed(config_file: Path, multi_box_options: list[str]) -> None:
-    config = read_config(config_file, *multi_box_options, '--criterion.multi_box.mining', 'batch')
+def test_a_network_of_prior_boxes_and_no_bottleneck_is_rehearsed(
+    config_file: Path, multi_box_options: list[str]
+) -> None:
+    options = ['--phases', json.dumps(PHASES), '--criterion.multi_box.mining', 'batch']
+    config = read_config(config_file, *multi_box_options, *options)
     network = build_network('drawn', CITYSCAPES_11_3, None, config.input_spec)
-    assert rehearse(config, network) == [{'masks', 'boxes'}, {'boxes'}, {'masks', 'boxes'}]
+    assert not hasattr(network, 'bottleneck')
+    assert rehearse(config, network) == [{'masks', 'boxes'}, {'masks'}, {'boxes'}, {'masks', 'boxes'}]
 
 
 def test_settings_of_a_loss_that_the_network_is_not_trained_by_are_refused(
