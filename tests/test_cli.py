@@ -322,9 +322,9 @@ def test_model_file_is_made_absolute(
 @pytest.mark.parametrize(
     ('model', 'says'),
     [
-        ('', 'interdependent_small, the weights that ship'),
-        ('interdependent_small', 'interdependent_small, the weights that ship'),
-        ('interdependent_small@untrained', 'interdependent_small@untrained, random weights'),
+        ('', 'interdependent_lite, the weights that ship'),
+        ('interdependent_lite', 'interdependent_lite, the weights that ship'),
+        ('interdependent_lite@untrained', 'interdependent_lite@untrained, random weights'),
         ('interdependent', 'interdependent, random weights'),
     ],
     ids=['none', 'ships', 'at random', 'no file'],

@@ -1,7 +1,7 @@
 """Make the weights that ship with this project out of a training's checkpoint: smaller, silent about the machine.
 
     python -m training.release_weights --checkpoint RUN/best.safetensors --data data \\
-        --output perception_ws/perception/weights/interdependent_small.safetensors
+        --output perception_ws/perception/weights/interdependent_lite.safetensors
 
 Writes the weights in 16 bit, and a model card beside them: what they were trained on, their figures (of the 16-bit
 file, by the loop of training.evaluate) and what they must not be used for.
