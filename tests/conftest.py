@@ -26,7 +26,7 @@ TINY_CONFIG = {
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Tell pytest-xdist what stays together: a file, which shares what is expensive, and all that meets on the network."""
+    """Tell pytest-xdist what stays together: a file, which shares what is expensive, and what meets on the network."""
     if config.pluginmanager.hasplugin('xdist'):
         for item in items:
             group = 'ros' if item.get_closest_marker('ros') else item.nodeid.partition('::')[0]
