@@ -25,6 +25,7 @@ TINY_CONFIG = {
 }
 
 
+@pytest.hookimpl(tryfirst=True)  # pytest-xdist reads the marks in its own
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Tell pytest-xdist what stays together: a file, which shares what is expensive, and what meets on the network."""
     if config.pluginmanager.hasplugin('xdist'):

@@ -30,6 +30,7 @@ def node(user: UserNode, tiny_checkpoint_path: Path, tmp_path_factory: pytest.Te
     log = tmp_path_factory.mktemp('node') / 'node.log'
     with NodeProcess(namespace='/camera', parameters=parameters, log=log) as process:
         user.wait_until_served()
+        user.state()  # from here on the node knows its user, too
         yield process
         process.check_alive()
         assert 'Traceback' not in log.read_text()
@@ -155,9 +156,8 @@ def test_what_is_no_stamp_is_answered_like_any_other(user: UserNode, node: NodeP
     message = raw_message(draw_image())
     message.header.stamp.sec, message.header.stamp.nanosec = sec, nanosec
     message.header.frame_id = f'no stamp {sec} {nanosec}'
-    user.images.publish(message)
-    answer = user.wait_for('detections', lambda answer: answer.header.frame_id == message.header.frame_id)
-    assert answer.header == message.header
+    detections, mask = user.ask_as_it_is(message)
+    assert detections.header == mask.header == message.header
     assert 'dropped.internal_error' not in user.diagnostics()
 
 

@@ -100,12 +100,16 @@ class UserNode:
         self.images.publish(message)
 
     def ask(self, message: Image, publisher: Any = None) -> tuple[Detection2DArray, Image]:
-        """Send one image and wait for both of its answers.
+        """Send one image, stamped with now, and wait for both of its answers."""
+        self.stamp(message)
+        return self.ask_as_it_is(message, publisher)
+
+    def ask_as_it_is(self, message: Image, publisher: Any = None) -> tuple[Detection2DArray, Image]:
+        """Send one image, whatever its stamp, and wait for both of its answers.
 
         It is sent again where none came for long: we may have discovered the node before it has discovered us, and
         nothing on the way of images is reliable.
         """
-        self.stamp(message)
         sent_at = float('-inf')
 
         def answers() -> list[Any]:
