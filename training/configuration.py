@@ -265,6 +265,8 @@ def parse_arguments(arguments: Sequence[str] | None = None) -> tuple[TrainingCon
             continue
         if option == '--config':
             _check_file(Path(value if joined else following))
+        elif option == f'--{BASE}':
+            raise ConfigError(f'--{BASE} says nothing here: a file names what it stands on. Name the file by --config.')
         elif option.startswith('--'):
             _check_option(option.removeprefix('--'), value if joined else following)
     values = parser.instantiate(parser.parse_args(words))

@@ -1,6 +1,7 @@
 """Labels of a teacher in the making: a line for each image, so that a run that was stopped goes on where it was.
 
-They lie in the folder UNFINISHED of the output until all images have some; then they take the place of older ones.
+They lie in the folder UNFINISHED of the output until all images have some; then they take the place of older ones. Also
+that may be stopped anywhere: from the moment that TEACHER is in UNFINISHED, the same command takes back what was moved.
 """
 
 from __future__ import annotations
@@ -35,14 +36,16 @@ class LabelJournal:
     """
 
     def __init__(self, output: Path, record: Mapping[str, Any], *, overwrite: bool) -> None:
+        self._output, self._folder = output, output / UNFINISHED
+        self._record = json.loads(json.dumps(record))
+        before = _read_json(self._folder / RECORD)
+        if before == self._record and (self._folder / TEACHER).is_file():
+            self._take_back()
         there = [name for name in (BOXES, MASKS, TEACHER) if (output / name).exists()]
         if there and not overwrite:
             raise ConfigError(
                 f'{output} holds {" and ".join(there)} already; name another folder, or replace them with --overwrite.'
             )
-        self._output, self._folder = output, output / UNFINISHED
-        self._record = json.loads(json.dumps(record))
-        before = _read_json(self._folder / RECORD)
         if before is not None and before != self._record:
             if not overwrite:
                 raise ConfigError(
@@ -101,16 +104,26 @@ class LabelJournal:
     def finish(self, labels: LabelSpace, names: Collection[str]) -> None:
         """Put the labels of the images of these names where they are read; TEACHER last, by which they are whole."""
         self._lines.close()
+        entries = [self._entries[name] for name in sorted(names) if name in self._entries]
+        digests = {entry['file_name']: entry['sha256'] for entry in entries}
+        _write_json(self._folder / BOXES, {'info': self._record, **_coco(entries, labels)})
         for name in (TEACHER, BOXES):
             (self._output / name).unlink(missing_ok=True)
         shutil.rmtree(self._output / MASKS, ignore_errors=True)
-        if (self._folder / MASKS).is_dir():
-            (self._folder / MASKS).rename(self._output / MASKS)
-        entries = [self._entries[name] for name in sorted(names) if name in self._entries]
-        _write_json(self._output / BOXES, {'info': self._record, **_coco(entries, labels)})
-        digests = {entry['file_name']: entry['sha256'] for entry in entries}
-        _write_json(self._output / TEACHER, {**self._record, 'images': digests})
+        # Nothing older is left: whatever lies in the output from here on was moved there.
+        _write_json(self._folder / TEACHER, {**self._record, 'images': digests})
+        for name in (MASKS, BOXES):
+            if (self._folder / name).exists():
+                (self._folder / name).rename(self._output / name)
+        (self._folder / LINES).unlink()
+        (self._folder / TEACHER).rename(self._output / TEACHER)
         shutil.rmtree(self._folder)
+
+    def _take_back(self) -> None:
+        for name in (MASKS, BOXES):
+            if (self._output / name).exists():
+                (self._output / name).rename(self._folder / name)
+        (self._folder / TEACHER).unlink()
 
     def close(self) -> None:
         """Leave what there is for a run that goes on."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -12,7 +13,7 @@ import torch
 from lightning.fabric import Fabric
 
 from perception.checkpoint import Checkpoint, load_checkpoint
-from perception.errors import ConfigError
+from perception.errors import ConfigError, list_names
 from perception.interfaces import LabelSpace, PerceptionNetwork
 from perception.labels import check_same_classes, parse_label_space
 from perception.networks import build_network, config_to_dict, resolve_config
@@ -101,8 +102,8 @@ def prepare_validation(config: TrainingConfig) -> list[SceneDataset]:
 
 def _images_of(data: DataConfig) -> tuple[object, ...]:
     """What decides which images a data set holds; other options decide what is read of them."""
-    files = (data.options.get(option) for option in ('annotations', 'images'))
-    return (data.name, Path(data.root).expanduser().resolve(), data.split, *files)
+    chosen = [data.options.get(option) for option in ('annotations', 'images', 'years', 'image_set')]
+    return (data.name, Path(data.root).expanduser().resolve(), data.split, json.dumps(chosen))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -160,7 +161,7 @@ def restore_start(config: TrainingConfig, datasets: Sequence[SceneDataset], stat
     """What an interrupted run began with, whatever has become of its data since; the weights are still to be loaded.
 
     Raises:
-        ConfigError: If its label space has other classes now.
+        ConfigError: If its label space has other classes now, or its objects are made of other areas.
     """
     if state['data'] != _fingerprints(datasets):
         LOG.warning(
@@ -170,6 +171,7 @@ def restore_start(config: TrainingConfig, datasets: Sequence[SceneDataset], stat
     if 'labels' in state:
         began = parse_label_space(state['labels'])
         check_same_classes(config.label_space, f'labels {config.labels}', began, 'what this run began with')
+        _check_same_areas(config.label_space, began)
     segmentation = replace(config.criterion.segmentation, class_weights=state['class_weights'])
     return Start(
         network=build_network(config.network, config.label_space, state['network_config'], config.input_spec),
@@ -177,6 +179,16 @@ def restore_start(config: TrainingConfig, datasets: Sequence[SceneDataset], stat
         started_from=state['started_from'],
         data=state['data'],
     )
+
+
+def _check_same_areas(labels: LabelSpace, began: LabelSpace) -> None:
+    """Masks of any object are made of them."""
+    for now, before in zip(labels.detection, began.detection, strict=True):
+        if now.areas != before.areas:
+            raise ConfigError(
+                f'{now.name} of label space {labels.name!r} is made of {list_names(now.areas)}, and was of '
+                f'{list_names(before.areas)} when this run began. Put that back, or begin another run.'
+            )
 
 
 def _fingerprints(datasets: Sequence[SceneDataset]) -> tuple[str, ...]:

@@ -117,7 +117,7 @@ class RunFolder:
             raise ConfigError(f'{path} cannot be read ({error}); put back what the run wrote.') from error
         if not isinstance(before, dict):
             raise ConfigError(f'{path} holds no configuration; put back what the run wrote.')
-        others = sorted(_fields(before) ^ _fields(self._config))
+        others = sorted(_fields(before, like=self._config) ^ _fields(self._config, like=before))
         if others:
             raise ConfigError(
                 f'The run in {self.path} was started by another version, with other settings ({", ".join(others[:3])}'
@@ -211,15 +211,20 @@ class RunFolder:
         self._claim.close()
 
 
-def _fields(values: Any, place: str = '') -> set[str]:
-    """Names of the fields of a configuration, in dots, but for what a user names within them."""
+def _fields(values: Any, place: str = '', *, like: Any = None) -> set[str]:
+    """Names of the fields of a configuration, in dots, but for what a user names within them.
+
+    Args:
+        like: Another one. A group that is none there is a value here, whose fields that one could not have.
+    """
     if isinstance(values, list):
         return set().union(*(_fields(item, place) for item in values))
     found = set()
     for key, value in values.items() if isinstance(values, dict) else ():
         found.add(f'{place}{key}')
-        if key not in ('network_config', 'data', 'validation'):
-            found |= _fields(value, f'{place}{key}.')
+        other = like.get(key, {}) if isinstance(like, dict) else {}
+        if key not in ('network_config', 'data', 'validation') and other is not None:
+            found |= _fields(value, f'{place}{key}.', like=other)
     return found
 
 

@@ -17,6 +17,7 @@ from perception.labels import CITYSCAPES_11_3, load_label_space
 from training.configuration import DataConfig
 from training.data import build_dataset
 from training.data.taught import BOXES, MASKS, TEACHER, UNFINISHED, TaughtDataset, TeacherConfig
+from training.label_journal import LabelJournal
 from training.preparation import open_dataset
 from training.pseudo_label import Labelled, label_images, main
 from training.teachers import Answer, Views
@@ -317,6 +318,46 @@ def test_a_run_that_was_stopped_goes_on(frames: Path, tmp_path: Path, label: Cal
     for name in (BOXES, TEACHER, f'{MASKS}/a/0.png', f'{MASKS}/b/0.png'):
         assert (output / name).read_bytes() == (whole / name).read_bytes()
     assert not (output / UNFINISHED).exists()
+
+
+@pytest.mark.parametrize('overwrite', [False, True])
+@pytest.mark.parametrize('step', range(10))
+def test_a_run_that_was_stopped_while_it_finished_goes_on(
+    step: int, overwrite: bool, frames: Path, tmp_path: Path, label: Callable[[Path], Path]
+) -> None:
+    whole, output = label(frames / 'train'), tmp_path / 'stopped'
+    output.mkdir()
+    if overwrite:
+        label_images(DrawnTeacher(), frames / 'train', output, Views(flip=False), show_progress=False)
+    steps = iter(range(99))
+    journal = LabelJournal.finish
+
+    def stop_in(function: Callable[..., Any]) -> Callable[..., Any]:
+        def stopped(*arguments: Any, **options: Any) -> Any:
+            if next(steps) == step:
+                raise OSError('No space left on device')
+            return function(*arguments, **options)
+
+        return stopped
+
+    def finish(*arguments: Any) -> None:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(Path, 'rename', stop_in(Path.rename))
+            patch.setattr(Path, 'unlink', stop_in(Path.unlink))
+            patch.setattr(Path, 'write_text', stop_in(Path.write_text))
+            patch.setattr('training.label_journal.shutil.rmtree', stop_in(shutil.rmtree))
+            journal(*arguments)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(LabelJournal, 'finish', finish)
+        with pytest.raises(OSError, match='No space left'):
+            label_images(DrawnTeacher(), frames / 'train', output, Views(), overwrite=overwrite, show_progress=False)
+    # The same command again, and once more: labels that are whole are never lost.
+    for again in (overwrite or (output / TEACHER).exists(), True):
+        label_images(DrawnTeacher(), frames / 'train', output, Views(), overwrite=again, show_progress=False)
+        for name in (BOXES, TEACHER, f'{MASKS}/a/0.png', f'{MASKS}/b/0.png'):
+            assert (output / name).read_bytes() == (whole / name).read_bytes()
+        assert not (output / UNFINISHED).exists()
 
 
 def test_files_of_the_user_stay(frames: Path, tmp_path: Path) -> None:
