@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pytest
 import torch
 
-from perception.backends import build_backend
+from perception.backends import build_backend, device_of
 from perception.backends.open_vino import OpenVinoBackend
 from perception.errors import ConfigError, MissingDependencyError
 from perception.interfaces import InputSpec, NetworkOutput, PerceptionNetwork
@@ -104,6 +104,14 @@ def test_it_is_no_backend_of_gpus(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, 'device_count', lambda: 1)
     with pytest.raises(ConfigError, match=r"openvino runs on the CPU; got device 'cuda:0': take the backend eager"):
         build_backend('openvino', draw_network(), device='cuda:0')
+
+
+def test_where_it_runs_is_known_before_it_is_built(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, 'is_available', lambda: True)
+    monkeypatch.setattr(torch.cuda, 'device_count', lambda: 1)
+    assert device_of('openvino', 'auto') == 'cpu'
+    assert device_of('eager', 'auto') == 'cuda'
+    assert device_of('eager', 'cpu') == 'cpu'
 
 
 def test_a_missing_library_names_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -7,6 +7,7 @@ import os
 import re
 import signal
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -17,10 +18,10 @@ from perception.backends import EagerBackend
 from perception.benchmark.cost import measure_cost
 from perception.checkpoint import UNTRAINED, Checkpoint, load_checkpoint, save_checkpoint
 from perception.cli import main
-from perception.errors import MissingDependencyError
+from perception.errors import ConfigError, MissingDependencyError
 from perception.interfaces import LabelClass, LabelSpace
 from perception.labels import BUILT_IN, load_label_space
-from perception.network_comparison import job, latency
+from perception.network_comparison import accuracy, job, latency
 from perception.pipeline import Perceiver
 from perception.postprocess import PostprocessConfig
 from perception.replay.report import ReplayReport
@@ -250,9 +251,20 @@ def test_networks_without_a_common_class_are_refused_with_both_lists(
     code, found, said = compare(models['first'], models['yard'], *truth_in(data))
     assert code == 1
     assert found == {}
-    assert 'no class is in both' in said
+    assert 'no class is in all of them' in said
     assert 'areas road, traffic sign' in said
     assert 'areas gravel' in said
+
+
+def test_classes_that_only_pairs_have_in_common_are_not_enough() -> None:
+    def named(name: str, *classes: str) -> Any:
+        labels = tuple(LabelClass(name=each, color_rgb=(0, 0, 0)) for each in classes)
+        return SimpleNamespace(name=name, labels=LabelSpace(name=name, segmentation=labels, detection=()))
+
+    pairs = [named('a', 'x', 'y'), named('b', 'y', 'z'), named('c', 'z', 'x')]
+    with pytest.raises(ConfigError, match=r'a has label space .* b has .* c has .* no class is in all of them'):
+        accuracy._require_common_classes(pairs)
+    accuracy._require_common_classes([*pairs[:2], named('d', 'y')])
 
 
 def test_a_report_is_replaced_only_when_told(compare: Any, models: dict[str, Path], data: Path, tmp_path: Path) -> None:
@@ -266,6 +278,9 @@ def test_a_report_is_replaced_only_when_told(compare: Any, models: dict[str, Pat
         code, found, said = compare(models['first'], *truth_in(data), '--overwrite')
         assert code == 0, said
         assert found['networks'][0]['accuracy'] is not None
+    assert list((tmp_path / 'out').glob('replays/*/report.json'))
+    assert compare(models['first'], '--overwrite')[0] == 0
+    assert not list((tmp_path / 'out').glob('replays/*/report.*')), 'they are of an earlier comparison'
     (tmp_path / 'out' / 'comparison.json').unlink()
     code, _, said = compare(models['first'])
     assert code == 1

@@ -47,6 +47,8 @@ def test_a_run_is_headed_by_its_command_and_the_published_score(path: Path) -> N
     (phase,) = config.phases
     assert (phase.learning_rate, config.optimizer.weight_decay) == (1e-4, 5e-4)
     assert len(config.schedule.drops) == 2
+    mining, betas = (config.criterion.multi_box.mining, config.optimizer.betas)
+    assert (mining, betas) == (('image', (0.5, 0.999)) if 'ivanet' in config.network else ('batch', (0.9, 0.999)))
     assert config.batch_size == {300: 32, 512: 16}[config.image_hw[0]]
     assert config.image_hw[0] == config.image_hw[1] == config.input_spec.image_hw[0]
     assert config.transform.largest_scale < 2

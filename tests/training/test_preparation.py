@@ -30,6 +30,7 @@ from training.data.sample import Sample
 from training.distributed import build_fabric
 from training.phases import Phase
 from training.preparation import (
+    _check_same_areas,
     _images_of,
     open_stream,
     prepare_datasets,
@@ -278,3 +279,18 @@ def test_validation_on_what_is_trained_on_is_told(
     around = f'{streets}/../{streets.name}'
     prepare_validation(replace(config, validation=(replace(config.data[0], root=around),)))
     assert 'cityscapes-train is trained on and validated on' in caplog.text
+
+
+def test_years_and_lists_decide_which_images_a_data_set_holds(config_file: Path) -> None:
+    data = read_config(config_file).data[0]
+    chosen = [{'years': [2007]}, {'years': [2012]}, {'years': [2007, 2012]}, {'image_set': 'Main'}, {}]
+    assert len({_images_of(replace(data, options=options)) for options in chosen}) == len(chosen)
+
+
+def test_objects_of_other_areas_are_another_run() -> None:
+    first, *others = CITYSCAPES_11_3.detection
+    _check_same_areas(CITYSCAPES_11_3, CITYSCAPES_11_3)
+    with pytest.raises(ConfigError, match=r'car/truck/bus .* is made of road, and was of .* when this run began'):
+        _check_same_areas(
+            replace(CITYSCAPES_11_3, detection=(replace(first, areas=('road',)), *others)), CITYSCAPES_11_3
+        )

@@ -37,6 +37,17 @@ def test_one_process_writes_in_a_folder(config_file: Path, tmp_path: Path) -> No
         train(replace(config, output=str(config_file / 'below a file')))
 
 
+@pytest.mark.parametrize('given_first', [True, False])
+def test_a_group_that_was_left_out_is_another_value_and_no_other_version(tmp_path: Path, given_first: bool) -> None:
+    runs = [{'transform': {'photometric': value, 'scale': 1}} for value in ({'hue': 0.1}, None)]
+    first, second = runs if given_first else reversed(runs)
+    with RunFolder(tmp_path / 'run', first, resume=False) as folder:
+        folder.begin()
+        folder.save_state({'step': 1})
+    with pytest.raises(ConfigError, match='with other values of transform'):
+        RunFolder(tmp_path / 'run', second, resume=True)
+
+
 def test_a_full_disk_leaves_the_last_state_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = RunFolder(tmp_path / 'run', {'seed': 0}, resume=False)
     folder.save_state({'step': 1, 'weights': torch.ones(3)})

@@ -71,6 +71,12 @@ def test_halves_of_options_are_refused(words: Sequence[str], said: str, capsys: 
     assert said in capsys.readouterr().err
 
 
+@pytest.mark.parametrize('words', [['--base', 'other.yaml'], ['--base=other.yaml']])
+def test_a_base_is_named_by_files_alone(config_file: Path, words: list[str]) -> None:
+    with pytest.raises(ConfigError, match='--base says nothing here'):
+        parse_arguments(['--config', str(config_file), *words])
+
+
 def test_anchors_are_given_or_found(config_file: Path) -> None:
     given = ['--network_config.anchors_wh', '[[5, 5], [9, 9], [20, 20]]', '--config', str(config_file)]
     with pytest.raises(ConfigError, match='anchors: cluster would replace the anchors_wh of network_config'):

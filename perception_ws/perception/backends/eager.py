@@ -56,6 +56,7 @@ class EagerBackend:
     """
 
     name = 'eager'
+    resolve_device = staticmethod(resolve_device)
 
     def __init__(self, network: PerceptionNetwork, *, device: str = 'auto', precision: str = 'fp32') -> None:
         self._device = resolve_device(device)

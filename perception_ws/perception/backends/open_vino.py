@@ -34,9 +34,7 @@ class OpenVinoBackend:
     device = 'cpu'
 
     def __init__(self, network: PerceptionNetwork, *, device: str = 'auto', precision: str = 'fp32') -> None:
-        if device != 'auto' and resolve_device(device).type != 'cpu':
-            raise ConfigError(f'The backend openvino runs on the CPU; got device {device!r}: take the backend eager.')
-        self._hint = _HINTS[resolve_precision(precision, torch.device('cpu'))]
+        self._hint = _HINTS[resolve_precision(precision, self.resolve_device(device))]
         openvino = _require_openvino()
         self._core = openvino.Core()
         if self._hint == 'bf16' and 'BF16' not in self._core.get_property('CPU', 'OPTIMIZATION_CAPABILITIES'):
@@ -47,6 +45,17 @@ class OpenVinoBackend:
         self._compiled: dict[tuple[int, int], Any] = {}
         self._compiling = threading.Lock()
         self._of_thread = threading.local()
+
+    @staticmethod
+    def resolve_device(device: str) -> torch.device:
+        """The CPU, if that is what is asked for.
+
+        Raises:
+            ConfigError: If it is not.
+        """
+        if device != 'auto' and resolve_device(device).type != 'cpu':
+            raise ConfigError(f'The backend openvino runs on the CPU; got device {device!r}: take the backend eager.')
+        return torch.device('cpu')
 
     def __call__(self, images: Tensor) -> NetworkOutput:
         """Run on (B, 3, H, W) uint8 images."""

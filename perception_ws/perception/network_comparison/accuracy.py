@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import partial
-from itertools import combinations
 from pathlib import Path
 
 from perception.errors import ConfigError, DatasetError, PerceptionError
@@ -72,17 +71,16 @@ def _find_fault(labels: LabelSpace, paths: Sequence[Path], options: ReplayOption
 
 
 def _require_common_classes(candidates: Sequence[Candidate]) -> None:
-    for first, second in combinations(candidates, 2):
-        pairs = (
-            (first.labels.segmentation, second.labels.segmentation),
-            (first.labels.detection, second.labels.detection),
+    tasks = [
+        [{label.name for label in getattr(each.labels, task)} for each in candidates]
+        for task in ('segmentation', 'detection')
+    ]
+    if candidates and not any(set.intersection(*names) for names in tasks):
+        told = ', '.join(f'{each.name} has label space {describe(each.labels)}' for each in candidates)
+        raise ConfigError(
+            f'{told}: no class is in all of them, so their accuracy cannot be compared. Compare networks of classes '
+            'that agree by name, or leave out --data for cost and latency alone.'
         )
-        if not any({label.name for label in one} & {label.name for label in other} for one, other in pairs):
-            raise ConfigError(
-                f'{first.name} has label space {describe(first.labels)}, {second.name} has {describe(second.labels)}: '
-                'no class is in both, so their accuracy cannot be compared. Compare networks of classes that agree by '
-                'name, or leave out --data for cost and latency alone.'
-            )
 
 
 def replay_candidate(

@@ -19,13 +19,12 @@ from perception.network_comparison.latency import Perceivers, Way, build_perceiv
 from perception.network_comparison.page import COMPARISON_FILE, PAGE_FILE, write_outputs
 from perception.network_comparison.result import REPLAYS, NetworkComparison, Settings
 from perception.output_folder import STOPPED, StopRequest, claim_folder, keep_apart, refuse_report
-from perception.replay.provenance import LIBRARIES, describe_machine, versions
+from perception.replay.provenance import describe_machine, versions
 from perception.replay.recordings import ReplayOptions, name_recordings, open_streams
+from perception.replay.report import PAGE_FILE as REPLAY_PAGE
+from perception.replay.report import REPORT_FILE
 from perception.replay.truth import NOWHERE, is_folder
 from perception.resources import SAMPLE_BAG
-
-_LIBRARIES_OF_BACKENDS = ('openvino',)
-"""What times hang on besides."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -146,6 +145,9 @@ def _check_output(output: Path, *, overwrite: bool) -> None:
     # At once: whoever looks for the result of a run that failed must not find that of an earlier one.
     for name in (COMPARISON_FILE, PAGE_FILE):
         (output / name).unlink(missing_ok=True)
+    for name in (REPORT_FILE, REPLAY_PAGE):
+        for file in (output / REPLAYS).glob(f'*/{name}'):
+            file.unlink()
 
 
 def _open_picture(labels: LabelSpace, options: ComparisonOptions) -> tuple[str, np.ndarray]:
@@ -170,7 +172,7 @@ def _describe_settings(
         ways=tuple(way for way in options.ways if way in served),
         machine=describe_machine(max(devices)),  # 'cuda...' comes behind 'cpu'
         threads=torch.get_num_threads(),
-        versions=versions((*LIBRARIES, *_LIBRARIES_OF_BACKENDS)),
+        versions=versions(),
         rounds=options.rounds,
         picture=picture,
         picture_hw=(image_rgb.shape[0], image_rgb.shape[1]),

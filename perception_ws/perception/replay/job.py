@@ -11,7 +11,7 @@ from typing import Any
 
 from tqdm import tqdm
 
-from perception.backends.devices import resolve_device
+from perception.backends import device_of
 from perception.bag.source import require_exists
 from perception.checkpoint import Checkpoint
 from perception.errors import DatasetError, RecordingError
@@ -120,7 +120,7 @@ def find_finished(
     if not report.complete:
         return None
     found = report.scores.provenance
-    device = found['device'] if device is None else str(resolve_device(device))
+    device = found['device'] if device is None else device_of(backend, device)
     streams = [
         stream for recording in recordings for stream in open_streams(recording, checkpoint.network.labels, options)
     ]
